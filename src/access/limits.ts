@@ -1,0 +1,23 @@
+/** How much one may ask. Each limit has a clear error where it is checked. */
+export const LIMITS = {
+  /** Bytes of an HTTP request body. */
+  bodyBytes: 1_000_000,
+  /** Bytes of a WebSocket message. */
+  messageBytes: 64 * 1024,
+  /** Characters of an operation id, which the client chooses. */
+  operationIdLength: 128,
+  /** Operations that run at once on one WebSocket connection. */
+  operationsPerConnection: 100,
+  /** Lexical tokens of a document. */
+  documentTokens: 2_000,
+  /** Levels of nested fields. */
+  documentDepth: 12,
+  /** Fields of a document with its fragments spread out. */
+  documentFields: 1_000,
+  /** Mutation fields of one document. */
+  mutationFields: 10,
+  /** Ballots that wait for their batch; beyond, a vote is refused at once (V9). */
+  waitingBallots: 20_000,
+  /** Milliseconds for the first message of a WebSocket connection; raised from 3 s, or a reconnect storm feeds itself. */
+  connectionInitMs: 15_000,
+} as const;

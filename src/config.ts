@@ -1,0 +1,87 @@
+/** The environment becomes one frozen, typed Config; every mistake is named at once. */
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InvalidInputError } from './core/errors.ts';
+
+export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface Config {
+  readonly port: number;
+  readonly host: string;
+  /** Null: PGlite in `dataDir`. */
+  readonly databaseUrl: string | null;
+  readonly dataDir: string;
+  /** Null: made once and kept in `dataDir`. */
+  readonly secret: string | null;
+  /** Milliseconds between two updates of a poll; 0 sends every change. */
+  readonly liveIntervalMs: number;
+  readonly logLevel: LogLevel;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What has a name in the design and is not built yet: asking for it must not be answered with something else. */
+const NOT_YET = ['REDIS_URL', 'JWT_SECRET', 'JWKS_URL', 'CORS_ORIGINS'];
+
+/** Throws one `InvalidInputError` that names every mistake. */
+export function readConfig(env: Environment): Config {
+  const wrong: string[] = [];
+  const given = (name: string): string | undefined => (env[name] === '' ? undefined : env[name]);
+
+  const whole = (name: string, preset: number, least: number, most: number): number => {
+    const text = given(name);
+    if (text === undefined) return preset;
+    const value = /^\d{1,12}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    wrong.push(`${name}: "${text}" must be a whole number from ${least} to ${most}`);
+    return preset;
+  };
+
+  const databaseUrl = given('DATABASE_URL') ?? null;
+  if (databaseUrl !== null && !/^postgres(ql)?:\/\/./.test(databaseUrl)) {
+    // The value may hold a password: it is not shown.
+    wrong.push('DATABASE_URL: must begin with postgres:// or postgresql://');
+  }
+  const secret = given('SECRET') ?? null;
+  if (secret !== null && secret.length < 16) wrong.push('SECRET: must have at least 16 characters');
+  if (secret === null && databaseUrl !== null) {
+    wrong.push('SECRET: must be set with DATABASE_URL, the same for all instances (try: openssl rand -hex 32)');
+  }
+  const logLevel = LOG_LEVELS.find((level) => level === (given('LOG_LEVEL') ?? 'info'));
+  if (logLevel === undefined) wrong.push(`LOG_LEVEL: "${given('LOG_LEVEL')}" must be one of ${LOG_LEVELS.join(', ')}`);
+  for (const name of NOT_YET) if (given(name) !== undefined) wrong.push(`${name}: not supported yet`);
+  for (const name of ['VOTE_RATE_LIMIT', 'CONNECTION_LIMIT', 'OPERATION_COST_LIMIT']) {
+    if ((given(name) ?? '0') !== '0') wrong.push(`${name}: not supported yet, only 0 (off)`);
+  }
+  if ((given('WORKERS') ?? '1') !== '1') wrong.push('WORKERS: more than 1 is not supported yet');
+  if ((given('POLL_CREATION') ?? 'open') !== 'open') wrong.push('POLL_CREATION: only "open" is supported yet');
+
+  const config: Config = {
+    port: whole('PORT', 4000, 0, 65_535),
+    host: given('HOST') ?? '127.0.0.1',
+    databaseUrl,
+    dataDir: given('DATA_DIR') ?? './data',
+    secret,
+    liveIntervalMs: whole('LIVE_INTERVAL_MS', 100, 0, 60_000),
+    logLevel: logLevel ?? 'info',
+  };
+  if (wrong.length > 0) throw new InvalidInputError(`The environment is wrong:\n  ${wrong.join('\n  ')}`);
+  return Object.freeze(config);
+}
+
+/** The secret from the configuration, else the one that was made for this data folder. The folder must be ours already. */
+export function readSecret(config: Config): string {
+  if (config.secret !== null) return config.secret;
+  const path = join(config.dataDir, 'secret');
+  mkdirSync(config.dataDir, { recursive: true });
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+  }
+  const secret = randomBytes(32).toString('hex');
+  writeFileSync(path, `${secret}\n`, { mode: 0o600, flag: 'wx' });
+  return secret;
+}

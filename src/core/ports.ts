@@ -1,0 +1,152 @@
+/** The side doors as the rooms above see them. Types only. */
+import type { Poll, PollSettings, PollStatus } from './poll.ts';
+import type { Counts } from './tally.ts';
+
+export type Stop = () => void;
+
+/** Time is an argument: nothing below `app.ts` reads a clock of its own. */
+export interface Clock {
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** Calls once after `ms` milliseconds. Any length: it MUST NOT fire early past 2^31 ms. */
+  after(ms: number, run: () => void): Stop;
+  every(ms: number, run: () => void): Stop;
+}
+
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** A poll and its counts at one version. `counts` belongs to whoever received it. */
+export interface PollState {
+  readonly poll: Poll;
+  readonly version: number;
+  readonly ballotCount: number;
+  /** Milliseconds since 1970. */
+  readonly updatedAt: number;
+  readonly counts: Counts;
+}
+
+export interface BallotEntry {
+  readonly pollId: string;
+  /** A UUID-shaped HMAC. MUST NOT stand twice for one poll in one batch. */
+  readonly voterKey: string;
+  readonly content: string;
+  /** The revision of the poll that the content was checked against. */
+  readonly revision: number;
+  /** The receipt id to use if this ballot is recorded (a UUID). */
+  readonly receiptId: string;
+}
+
+export interface Receipt {
+  readonly id: string;
+  readonly pollId: string;
+  readonly version: number;
+  /** Milliseconds since 1970. */
+  readonly castAt: number;
+}
+
+export type CastOutcome =
+  | { readonly kind: 'RECORDED' | 'UNCHANGED' | 'REPLACED'; readonly receipt: Receipt }
+  /** Another ballot of this voter stands and the poll allows no change. */
+  | { readonly kind: 'ALREADY_VOTED' }
+  | { readonly kind: 'NOT_OPEN'; readonly status: PollStatus }
+  | { readonly kind: 'NOT_FOUND' }
+  /** The poll was changed since the content was checked, or a ballot came and went meanwhile: check again and resend. */
+  | { readonly kind: 'STALE' };
+
+/** What one commit did to one poll's results. */
+export interface PollChange {
+  readonly pollId: string;
+  readonly version: number;
+  readonly ballotCount: number;
+  readonly updatedAt: number;
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+}
+
+export interface BatchResult {
+  /** In the order of the entries. */
+  readonly outcomes: readonly CastOutcome[];
+  readonly changes: readonly PollChange[];
+}
+
+export interface BallotRecord {
+  readonly content: string;
+  readonly castAt: number;
+}
+
+export interface PollPatch {
+  readonly settings?: PollSettings;
+  readonly status?: PollStatus;
+  readonly closedAt?: Date;
+  readonly dropBallots?: boolean;
+  /** Whether the results change with it (status, labels, ballots). */
+  readonly raiseVersion: boolean;
+}
+
+export interface NewPoll extends PollSettings {
+  readonly id: string;
+  readonly joinCode: string;
+  readonly status: PollStatus;
+  readonly createdAt: Date;
+  readonly organizerKeyHash: string;
+}
+
+export interface PollFilter {
+  /** Only the polls of this organizer key; null: all. */
+  readonly organizerKeyHash: string | null;
+  readonly status: PollStatus | null;
+  readonly first: number;
+  /** Newest first: only polls after this one. */
+  readonly after: { readonly createdAt: Date; readonly id: string } | null;
+}
+
+export interface Discrepancy {
+  readonly pollId: string;
+  /** Which count differs: a tally key, or `ballotCount`. */
+  readonly what: string;
+  readonly kept: number;
+  readonly recounted: number;
+}
+
+/**
+ * Where polls and ballots are kept. Every method is one transaction and MUST have committed when its promise resolves (V1).
+ * A promise that rejects with `UnavailableError` MUST have changed nothing or be safe to send again.
+ */
+export interface Store {
+  readonly kind: 'pglite' | 'postgres';
+  /** Nobody else writes: what this process remembers of a poll is what is kept. */
+  readonly exclusive: boolean;
+  /** The most entries that `castBallots` takes well. */
+  readonly maxBatch: number;
+  insertPoll(poll: NewPoll): Promise<PollState>;
+  findPollId(joinCode: string): Promise<string | null>;
+  /** Leaves `counts` out where the version is still `knownVersion`. */
+  loadPoll(id: string, knownVersion?: number): Promise<(Omit<PollState, 'counts'> & { counts?: Counts }) | null>;
+  listPolls(filter: PollFilter): Promise<readonly Poll[]>;
+  /** Decides under the poll's lock. `decide` may throw, or return null to leave the poll as it is. Null: no such poll. */
+  changePoll(id: string, nowMs: number, decide: (poll: Poll) => PollPatch | null): Promise<PollState | null>;
+  deletePoll(id: string): Promise<boolean>;
+  /** All entries in one transaction (V1 to V6). */
+  castBallots(entries: readonly BallotEntry[], nowMs: number): Promise<BatchResult>;
+  /** Takes a ballot back. Null: no ballot of this voter was there. `decide` runs under the poll's lock and may throw. */
+  retractBallot(
+    pollId: string,
+    voterKey: string,
+    nowMs: number,
+    decide: (poll: Poll) => void,
+  ): Promise<PollChange | null>;
+  findBallot(pollId: string, voterKey: string): Promise<BallotRecord | null>;
+  /** Counts all ballots again and names every difference to the kept tallies. */
+  recount(): Promise<{
+    readonly polls: number;
+    readonly ballots: number;
+    readonly differences: readonly Discrepancy[];
+  }>;
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,70 @@
+/** The schema builder: Pothos with its errors and relay plugins, and what every resolver gets. */
+import SchemaBuilder from '@pothos/core';
+import ErrorsPlugin from '@pothos/plugin-errors';
+import RelayPlugin from '@pothos/plugin-relay';
+import { GraphQLError } from 'graphql';
+import type { Viewer } from '../access/viewer.ts';
+import type { Voters } from '../access/voters.ts';
+import type { Hub } from '../live/hub.ts';
+import type { Intake } from '../polls/intake.ts';
+import type { Manage } from '../polls/manage.ts';
+
+/** The use cases that resolvers call. */
+export interface Services {
+  readonly intake: Intake;
+  readonly manage: Manage;
+  readonly hub: Hub;
+  readonly voters: Voters;
+}
+
+/** One operation's context: who asks, and what they may call. */
+export interface Context {
+  readonly services: Services;
+  readonly viewer: Viewer;
+  /** Keeps a new voter token for the viewer, where the transport can (a browser's cookie). True: the caller need not see it. */
+  readonly keepVoterToken: ((token: string) => boolean) | null;
+  /** The voter token that came with the request itself, to be given back; null where a cookie holds it. */
+  readonly voterToken: string | null;
+}
+
+export const builder = new SchemaBuilder<{
+  Context: Context;
+  DefaultFieldNullability: false;
+  DefaultEdgesNullability: { list: false; items: false };
+  DefaultNodeNullability: false;
+  DefaultInputFieldRequiredness: false;
+  Scalars: {
+    DateTime: { Input: Date; Output: Date };
+    ID: { Input: string; Output: string };
+  };
+}>({
+  plugins: [ErrorsPlugin, RelayPlugin],
+  defaultFieldNullability: false,
+  errors: { directResult: true, defaultTypes: [] },
+  relay: {
+    edgesFieldOptions: { description: 'The page, in order.', nullable: { list: false, items: false } },
+    nodeQueryOptions: false,
+    nodesQueryOptions: false,
+    pageInfoTypeOptions: { description: 'Where a page stands in the whole list.' },
+    hasNextPageFieldOptions: { description: 'Whether there is more after this page.' },
+    hasPreviousPageFieldOptions: { description: 'Always false: the list is paged forwards only.' },
+    startCursorFieldOptions: { description: 'Cursor of the first edge; null on an empty page.' },
+    endCursorFieldOptions: { description: 'Cursor of the last edge: `after` of the next page. Null on an empty page.' },
+    cursorFieldOptions: { description: 'Where this edge stands: give it as `after` to go on behind it.' },
+    nodeFieldOptions: { description: 'What stands here.', nullable: false },
+    pageInfoFieldOptions: { description: 'Where this page stands in the whole list.' },
+  },
+});
+
+builder.scalarType('DateTime', {
+  description: 'An instant in UTC, ISO 8601 with milliseconds: `2026-11-22T18:00:00.000Z`. Input may carry any offset.',
+  serialize: (value) => value.toISOString(),
+  parseValue(value) {
+    const form = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+    const instant = typeof value === 'string' && form.test(value) ? new Date(value) : null;
+    if (instant === null || Number.isNaN(instant.getTime())) {
+      throw new GraphQLError('DateTime: must be an ISO 8601 instant with an offset, such as "2026-11-22T18:00:00Z".');
+    }
+    return instant;
+  },
+});

@@ -1,0 +1,250 @@
+/**
+ * The one engine of all transports: parses, checks and validates a document once and remembers it, executes operations,
+ * and starts subscriptions on the hub. Whatever leaves it has its errors masked.
+ */
+import {
+  createSourceEventStream,
+  type DocumentNode,
+  type ExecutionArgs,
+  type ExecutionResult,
+  execute as executeOperation,
+  GraphQLError,
+  type GraphQLSchema,
+  getOperationAST,
+  Kind,
+  type OperationDefinitionNode,
+  parse as parseDocument,
+  validate as validateDocument,
+  visit,
+} from 'graphql';
+import { LRUCache } from 'lru-cache';
+import { LIMITS } from '../access/limits.ts';
+import { NOBODY } from '../access/viewer.ts';
+import { PollcastError } from '../core/errors.ts';
+import type { Log, Stop } from '../core/ports.ts';
+import type { PollView } from '../live/hub.ts';
+import type { Outlet } from '../live/mailbox.ts';
+import type { Context } from './builder.ts';
+import { asGraphQLError, maskError } from './errors.ts';
+import { checkSize } from './limits.ts';
+import { LiveSource } from './live.ts';
+import { schema } from './schema.ts';
+
+/** A document that is ready to run, with the one operation that was asked for. */
+export interface Prepared {
+  readonly document: DocumentNode;
+  readonly operation: OperationDefinitionNode;
+  readonly operationName: string | undefined;
+  /** Names document and operation in group keys. */
+  readonly id: number;
+  /** Selects something that is the viewer's own, so that no two viewers can share bytes. */
+  readonly personal: boolean;
+  /** The variables that the selection below the root field depends on: two subscribers may differ in all others. */
+  readonly innerVariables: readonly string[];
+}
+
+export type Variables = Readonly<Record<string, unknown>> | null | undefined;
+
+export interface Engine {
+  readonly schema: GraphQLSchema;
+  /** Throws a `GraphQLError` at the first syntax error or token too many. */
+  parse(query: string): DocumentNode;
+  /** Empty: valid and of ordinary size. */
+  validate(document: DocumentNode): readonly GraphQLError[];
+  /** Ready to run, or the errors that say why not. */
+  prepare(query: string, operationName: string | null | undefined): Prepared | readonly GraphQLError[];
+  /** Runs a query or mutation. Never rejects. */
+  execute(prepared: Prepared, variables: Variables, context: Context): ExecutionResult | Promise<ExecutionResult>;
+  /** For Yoga: `execute` in graphql-js' own terms. */
+  executeArgs(args: ExecutionArgs): ExecutionResult | Promise<ExecutionResult>;
+  /** Starts a subscription: the way to end it, or the errors that say why it did not start (L7). Never rejects. */
+  subscribe(
+    prepared: Prepared,
+    variables: Variables,
+    context: Context,
+    outlet: Outlet,
+    after?: number,
+  ): Promise<Stop | readonly GraphQLError[]>;
+  mask(error: unknown): GraphQLError;
+}
+
+export function isRefusal(prepared: Prepared | readonly GraphQLError[]): prepared is readonly GraphQLError[] {
+  return Array.isArray(prepared);
+}
+
+export function makeEngine(log: Log): Engine {
+  const documents = new LRUCache<string, DocumentNode | GraphQLError>({
+    maxSize: 20_000_000,
+    sizeCalculation: (_, query) => query.length * 10 + 100,
+  });
+  const verdicts = new WeakMap<DocumentNode, readonly GraphQLError[]>();
+  const operations = new WeakMap<DocumentNode, Map<string | undefined, Prepared>>();
+  let count = 0;
+
+  const engine: Engine = {
+    schema,
+
+    parse(query) {
+      let document = documents.get(query);
+      if (document === undefined) {
+        try {
+          document = parseDocument(query, { maxTokens: LIMITS.documentTokens });
+        } catch (error) {
+          if (!(error instanceof GraphQLError)) throw error;
+          document = error;
+        }
+        documents.set(query, document);
+      }
+      if (document instanceof GraphQLError) throw document;
+      return document;
+    },
+
+    validate(document) {
+      let errors = verdicts.get(document);
+      if (errors === undefined) {
+        errors = checkSize(document);
+        if (errors.length === 0) errors = validateDocument(schema, document, undefined, { maxErrors: 20 });
+        verdicts.set(document, errors);
+      }
+      return errors;
+    },
+
+    prepare(query, operationName) {
+      let document: DocumentNode;
+      try {
+        document = engine.parse(query);
+      } catch (error) {
+        return [engine.mask(error)];
+      }
+      const name = operationName ?? undefined;
+      const known = operations.get(document)?.get(name);
+      if (known !== undefined) return known;
+      const errors = engine.validate(document);
+      if (errors.length > 0) return errors;
+      const operation = getOperationAST(document, name);
+      if (operation == null) {
+        return [new GraphQLError('Could not determine what operation to execute.')];
+      }
+      const prepared = describe(document, operation, name, ++count);
+      let byName = operations.get(document);
+      if (byName === undefined) operations.set(document, (byName = new Map()));
+      byName.set(name, prepared);
+      return prepared;
+    },
+
+    execute(prepared, variables, context) {
+      return engine.executeArgs({
+        schema,
+        document: prepared.document,
+        operationName: prepared.operationName,
+        variableValues: variables,
+        contextValue: context,
+      });
+    },
+
+    executeArgs(args) {
+      try {
+        const result = executeOperation(args);
+        return result instanceof Promise ? result.then(masked) : masked(result);
+      } catch (error) {
+        return { errors: [engine.mask(error)] };
+      }
+    },
+
+    async subscribe(prepared, variables, context, outlet, after) {
+      try {
+        const args = {
+          schema,
+          document: prepared.document,
+          operationName: prepared.operationName,
+          variableValues: variables,
+          contextValue: context,
+        };
+        const source: unknown = await createSourceEventStream(args);
+        if (!(source instanceof LiveSource)) return masked(asResult(source)).errors ?? [];
+        return await context.services.hub.watch(
+          {
+            pollId: source.pollId,
+            topic: source.topic,
+            groupKey: groupKey(prepared, variables, context),
+            after: after ?? source.after,
+            everyMs: source.everyMs,
+            encode: encoderFor(prepared, variables, groupContext(prepared, context), source),
+          },
+          outlet,
+        );
+      } catch (error) {
+        return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error)];
+      }
+    },
+
+    mask: (error) => maskError(error, log),
+  };
+  return engine;
+
+  function masked(result: ExecutionResult): ExecutionResult {
+    if (result.errors === undefined) return result;
+    return { ...result, errors: result.errors.map(engine.mask) };
+  }
+
+  /** Once for a whole group. Holds the group's context, never that of one member. */
+  function encoderFor(prepared: Prepared, variables: Variables, contextValue: Context, source: LiveSource<unknown>) {
+    return async (view: PollView): Promise<Buffer> => {
+      const result = await engine.executeArgs({
+        schema,
+        document: prepared.document,
+        operationName: prepared.operationName,
+        variableValues: variables,
+        rootValue: await source.event(view),
+        contextValue,
+      });
+      return Buffer.from(JSON.stringify(result));
+    };
+  }
+}
+
+function groupKey(prepared: Prepared, variables: Variables, context: Context): string {
+  const inner = prepared.innerVariables.map((name) => variables?.[name]);
+  return JSON.stringify([prepared.id, inner, prepared.personal ? context.viewer : 0]);
+}
+
+/** Only a personal operation is run for its viewer; any other for nobody, whoever was the first of the group (L9). */
+function groupContext(prepared: Prepared, context: Context): Context {
+  const { services, viewer } = context;
+  return { services, viewer: prepared.personal ? viewer : NOBODY, voterToken: null, keepVoterToken: null };
+}
+
+function asResult(source: unknown): ExecutionResult {
+  if (typeof source === 'object' && source !== null && 'errors' in source && Array.isArray(source.errors)) {
+    return { errors: source.errors.filter((error) => error instanceof GraphQLError) };
+  }
+  throw new TypeError('A subscription field answered neither a live source nor errors.');
+}
+
+/** Fields whose value is the caller's own. */
+const PERSONAL = new Set(['viewerBallot', 'viewer']);
+
+function describe(
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+  operationName: string | undefined,
+  id: number,
+): Prepared {
+  let personal = false;
+  const inner = new Set<string>();
+  const outer = new Set(
+    operation.selectionSet.selections.flatMap((node) => (node.kind === Kind.FIELD ? (node.arguments ?? []) : [])),
+  );
+  visit(document, {
+    Field(node) {
+      if (PERSONAL.has(node.name.value)) personal = true;
+    },
+    // What the root field takes decides what is watched, not how it is written.
+    Argument: (node) => (outer.has(node) ? false : undefined),
+    VariableDefinition: () => false,
+    Variable(node) {
+      inner.add(node.name.value);
+    },
+  });
+  return { document, operation, operationName, id, personal, innerVariables: [...inner] };
+}

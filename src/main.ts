@@ -1,0 +1,71 @@
+#!/usr/bin/env node
+/** The process: arguments, environment and signals. Nothing else touches `process`. */
+import { makeLog, recount, startApp } from './app.ts';
+import { type Config, readConfig } from './config.ts';
+import { PollcastError } from './core/errors.ts';
+
+const USAGE = `Usage: pollcast [command]
+
+  serve     start the server (the default)
+  recount   count all ballots again and compare them with the tallies; exits with 1 on a difference
+
+The environment is described in README.md.`;
+
+async function main(): Promise<void> {
+  const [command = 'serve', ...rest] = process.argv.slice(2);
+  if (rest.length > 0 || !['serve', 'recount'].includes(command)) {
+    const asked = ['help', '--help', '-h'].includes(command);
+    (asked ? process.stdout : process.stderr).write(`${USAGE}\n`);
+    process.exitCode = asked ? 0 : 2;
+    return;
+  }
+  const config = readConfig(process.env);
+  if (command === 'recount') await compare(config);
+  else await serve(config);
+}
+
+async function serve(config: Config): Promise<void> {
+  const log = makeLog(config.logLevel, process.stdout.isTTY === true);
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'a fault that nobody caught'));
+  let stopping = false;
+  // From the first moment on: a signal while it starts must not leave the data folder locked.
+  const starting = startApp(config, { log });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      // A second signal: leave at once.
+      if (stopping) process.exit(1);
+      stopping = true;
+      void starting.then(
+        async (running) => {
+          process.stdout.write(`${signal}: finishing and closing.\n`);
+          await running.stop();
+          process.exit(0);
+        },
+        () => process.exit(1),
+      );
+    });
+  }
+  const app = await starting;
+  const where = config.databaseUrl === null ? `PGlite in ${config.dataDir}` : 'Postgres';
+  process.stdout.write(`Pollcast is running on ${where}. Open ${app.url}/graphql\n`);
+}
+
+async function compare(config: Config): Promise<void> {
+  const { polls, ballots, differences } = await recount(config);
+  for (const { pollId, what, kept, recounted } of differences) {
+    process.stderr.write(`poll ${pollId}, ${what}: kept ${kept}, recounted ${recounted}\n`);
+  }
+  process.stdout.write(`${polls} polls, ${ballots} ballots, ${differences.length} differences\n`);
+  if (differences.length > 0) process.exitCode = 1;
+}
+
+main().catch((error: unknown) => {
+  const text =
+    error instanceof PollcastError
+      ? error.message
+      : error instanceof Error
+        ? (error.stack ?? error.message)
+        : String(error);
+  process.stderr.write(`pollcast: ${text}\n`);
+  process.exit(1);
+});

@@ -1,0 +1,184 @@
+/** Casting and retracting: check the ballot, hand it to the batcher, say what became of it. */
+import { randomUUID } from 'node:crypto';
+import { requireManager, type Viewer } from '../access/viewer.ts';
+import type { Voters } from '../access/voters.ts';
+import { type BallotContent, type BallotInput, decodeBallot, encodeBallot } from '../core/ballot.ts';
+import {
+  AlreadyVotedError,
+  InvalidInputError,
+  NotAllowedError,
+  PollcastError,
+  PollNotOpenError,
+  pollNotFound,
+  UnavailableError,
+} from '../core/errors.ts';
+import { BOUNDS, type Poll } from '../core/poll.ts';
+import type { Clock, Receipt, Store } from '../core/ports.ts';
+import type { Hub, PollView } from '../live/hub.ts';
+import type { Batcher } from './batcher.ts';
+
+export type VoteOutcome = 'RECORDED' | 'UNCHANGED' | 'REPLACED';
+
+export interface CastVote extends BallotInput {
+  readonly pollId: string;
+}
+
+export interface VoteResult {
+  readonly receipt: Receipt & { readonly outcome: VoteOutcome };
+  readonly view: PollView;
+}
+
+export interface BatchVotes {
+  readonly pollId: string;
+  readonly ballots: readonly ({ readonly voterId: string } & BallotInput)[];
+}
+
+export interface BatchVotesResult {
+  recorded: number;
+  unchanged: number;
+  replaced: number;
+  version: number;
+  readonly rejected: { readonly index: number; readonly message: string }[];
+}
+
+export interface Intake {
+  /** One ballot of one voter, given as an identity such as `device:…`. Throws what section 2 lists for `castVote`. */
+  cast(voter: string, vote: CastVote): Promise<VoteResult>;
+  /** Up to 1 000 ballots of named voters; what is wrong with one is said under its index (V8). */
+  castMany(viewer: Viewer, batch: BatchVotes): Promise<BatchVotesResult>;
+  retract(voter: string | null, pollId: string): Promise<PollView>;
+  ballotOf(voter: string | null, poll: Poll): Promise<(BallotContent & { readonly castAt: number }) | null>;
+}
+
+const TRIES = 8;
+
+export function makeIntake(options: {
+  readonly store: Store;
+  readonly hub: Hub;
+  readonly batcher: Batcher;
+  readonly voters: Voters;
+  readonly clock: Clock;
+  readonly onVote?: (outcome: VoteOutcome | PollcastError['code']) => void;
+}): Intake {
+  const { store, hub, batcher, voters, clock } = options;
+
+  return {
+    cast: async (voter, vote) => {
+      const receipt = await castOne(voter, vote);
+      const view = await viewNow(vote.pollId);
+      return { receipt, view };
+    },
+
+    async castMany(viewer, batch) {
+      const poll = await hub.poll(batch.pollId);
+      if (poll === null) throw pollNotFound(batch.pollId);
+      requireManager(viewer, poll);
+      if (batch.ballots.length > BOUNDS.batchBallots) {
+        throw new InvalidInputError(
+          `ballots: ${batch.ballots.length} given, at most ${BOUNDS.batchBallots} in one call.`,
+        );
+      }
+      const result: BatchVotesResult = { recorded: 0, unchanged: 0, replaced: 0, version: 0, rejected: [] };
+      await Promise.all(
+        batch.ballots.map(async (ballot, index) => {
+          try {
+            const { outcome } = await castOne(named(ballot.voterId), { ...ballot, pollId: batch.pollId });
+            if (outcome === 'RECORDED') result.recorded++;
+            else if (outcome === 'REPLACED') result.replaced++;
+            else result.unchanged++;
+          } catch (error) {
+            if (!(error instanceof PollcastError)) throw error;
+            // What concerns every ballot alike is no ballot's fault, but those before it are in: say it under the index too.
+            result.rejected.push({ index, message: error.message });
+          }
+        }),
+      );
+      result.rejected.sort((a, b) => a.index - b.index);
+      result.version = (await (await viewNow(batch.pollId)).results()).version;
+      return result;
+    },
+
+    async retract(voter, pollId) {
+      const poll = await hub.poll(pollId);
+      if (poll === null) throw pollNotFound(pollId);
+      if (voter === null) throw new NotAllowedError('There is no ballot of yours to retract: no voter token was sent.');
+      const change = await store.retractBallot(pollId, voters.keyOf(pollId, voter), clock.now(), requireRetractable);
+      if (change === null) throw new NotAllowedError('There is no ballot of yours in this poll.');
+      hub.committed(change);
+      return viewNow(pollId);
+    },
+
+    async ballotOf(voter, poll) {
+      if (voter === null) return null;
+      const ballot = await store.findBallot(poll.id, voters.keyOf(poll.id, voter));
+      return ballot === null ? null : { ...decodeBallot(poll, ballot.content), castAt: ballot.castAt };
+    },
+  };
+
+  async function castOne(voter: string, vote: CastVote): Promise<Receipt & { readonly outcome: VoteOutcome }> {
+    const receiptId = randomUUID();
+    try {
+      for (let attempt = 0; attempt < TRIES; attempt++) {
+        const poll = hub.poll(vote.pollId);
+        const known = poll instanceof Promise ? await poll : poll;
+        if (known === null) throw pollNotFound(vote.pollId);
+        const outcome = await batcher.cast({
+          pollId: known.id,
+          voterKey: voters.keyOf(known.id, voter),
+          content: checked(known, vote),
+          revision: known.revision,
+          receiptId,
+        });
+        switch (outcome.kind) {
+          case 'NOT_FOUND':
+            hub.removed(vote.pollId);
+            throw pollNotFound(vote.pollId);
+          case 'NOT_OPEN':
+            throw notOpen(outcome.status);
+          case 'ALREADY_VOTED':
+            throw new AlreadyVotedError('You have already voted, and this poll does not allow a change.');
+          case 'STALE':
+            await hub.read(vote.pollId);
+            continue;
+          default:
+            options.onVote?.(outcome.kind);
+            return { ...outcome.receipt, outcome: outcome.kind };
+        }
+      }
+      throw new UnavailableError('The poll is being changed all the time; try again.');
+    } catch (error) {
+      if (error instanceof PollcastError) options.onVote?.(error.code);
+      throw error;
+    }
+  }
+
+  async function viewNow(pollId: string): Promise<PollView> {
+    const view = hub.known(pollId) ?? (await hub.read(pollId));
+    if (view === null) throw pollNotFound(pollId);
+    return view;
+  }
+}
+
+function checked(poll: Poll, vote: BallotInput): string {
+  try {
+    return encodeBallot(poll, vote);
+  } catch (error) {
+    // That the poll takes no ballot at all is the more useful answer.
+    throw poll.status === 'OPEN' ? error : notOpen(poll.status);
+  }
+}
+
+function notOpen(status: Poll['status']): PollNotOpenError {
+  return new PollNotOpenError(status === 'CLOSED' ? 'This poll is closed.' : 'This poll is not open yet.');
+}
+
+function requireRetractable(poll: Poll): void {
+  if (poll.status !== 'OPEN') throw notOpen(poll.status);
+  if (!poll.allowVoteChange) throw new NotAllowedError('This poll does not allow a vote to be taken back.');
+}
+
+function named(voterId: string): string {
+  const length = voterId.length;
+  if (length === 0 || length > 200) throw new InvalidInputError(`voterId: ${length} characters, must be 1 to 200.`);
+  return `named:${voterId}`;
+}

@@ -1,0 +1,108 @@
+/** Opens the database: Postgres by URL, else PGlite in a folder. Everything above sees one `Database`. */
+import { accessSync, constants, mkdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { PGlite } from '@electric-sql/pglite';
+import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core';
+import { drizzle as drizzlePglite } from 'drizzle-orm/pglite';
+import { migrate as migratePglite } from 'drizzle-orm/pglite/migrator';
+import { drizzle as drizzlePostgres } from 'drizzle-orm/postgres-js';
+import { migrate as migratePostgres } from 'drizzle-orm/postgres-js/migrator';
+import postgres from 'postgres';
+import { InvalidInputError } from '../core/errors.ts';
+import { lockFolder } from './lock.ts';
+
+const MIGRATIONS = fileURLToPath(new URL('../../drizzle', import.meta.url));
+/** Any number will do, as long as every instance uses the same. */
+const MIGRATION_LOCK = 7_655_283;
+
+export interface Database {
+  readonly kind: 'pglite' | 'postgres';
+  readonly drizzle: PgDatabase<PgQueryResultHKT>;
+  /** A statement of the hot path, prepared once a connection where the driver can. Its own transaction. */
+  rows(text: string, params: unknown[]): Promise<readonly Record<string, unknown>[]>;
+  close(): Promise<void>;
+}
+
+/** Opens, migrates, and gives the database. Throws `InvalidInputError` where the URL or the folder is at fault. */
+export async function openDatabase(where: {
+  readonly databaseUrl: string | null;
+  readonly dataDir: string;
+}): Promise<Database> {
+  return where.databaseUrl === null ? openFolder(where.dataDir) : openUrl(where.databaseUrl);
+}
+
+async function openUrl(url: string): Promise<Database> {
+  const client = postgres(url, {
+    max: 10,
+    connect_timeout: 10,
+    onnotice: () => {},
+    connection: { application_name: 'pollcast' },
+  });
+  try {
+    // Instances that start at once migrate one after the other; the lock goes with this connection, however it ends.
+    const migrator = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
+    try {
+      await migrator`select pg_advisory_lock(${MIGRATION_LOCK})`;
+      await migratePostgres(drizzlePostgres(migrator), { migrationsFolder: MIGRATIONS });
+    } finally {
+      await migrator.end({ timeout: 5 });
+    }
+  } catch (error) {
+    await client.end({ timeout: 5 });
+    throw new InvalidInputError(`DATABASE_URL: cannot open the database: ${reason(error)}`);
+  }
+  return {
+    kind: 'postgres',
+    drizzle: drizzlePostgres(client),
+    rows: async (text, params) => client.unsafe(text, params.map(asParameter), { prepare: true }),
+    close: () => client.end({ timeout: 5 }),
+  };
+}
+
+type Parameter = string | number | string[] | number[];
+
+function asParameter(value: unknown): Parameter {
+  if (typeof value === 'string' || typeof value === 'number') return value;
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value;
+  if (Array.isArray(value) && value.every((item) => typeof item === 'number')) return value;
+  throw new TypeError('A statement takes texts, numbers and lists of them.');
+}
+
+async function openFolder(folder: string): Promise<Database> {
+  try {
+    mkdirSync(folder, { recursive: true });
+    accessSync(folder, constants.W_OK);
+  } catch (error) {
+    throw new InvalidInputError(`DATA_DIR: cannot write to "${folder}": ${reason(error)}`);
+  }
+  const unlock = lockFolder(folder);
+  let client: PGlite | undefined;
+  try {
+    client = await PGlite.create({ dataDir: `${folder}/pglite` });
+    const drizzle = drizzlePglite(client);
+    await migratePglite(drizzle, { migrationsFolder: MIGRATIONS });
+    const open = client;
+    return {
+      kind: 'pglite',
+      drizzle,
+      rows: async (text, params) => (await open.query<Record<string, unknown>>(text, params)).rows,
+      close: async () => {
+        await open.close();
+        unlock();
+      },
+    };
+  } catch (error) {
+    await client?.close().catch(() => {});
+    unlock();
+    throw new InvalidInputError(
+      `DATA_DIR: the database in "${folder}" cannot be opened: ${reason(error)}. ` +
+        'If it is damaged, move the folder away and start with an empty one, or restore a copy.',
+    );
+  }
+}
+
+function reason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  return error.message === '' ? code : error.message;
+}

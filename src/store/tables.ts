@@ -1,0 +1,77 @@
+/** The tables, in Drizzle's words. `drizzle-kit generate` turns a change here into a migration. */
+import {
+  boolean,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uniqueIndex,
+  uuid,
+} from 'drizzle-orm/pg-core';
+
+const instant = (name: string) => timestamp(name, { withTimezone: true, precision: 3, mode: 'date' });
+
+export const polls = pgTable(
+  'polls',
+  {
+    id: text('id').primaryKey(),
+    joinCode: text('join_code').notNull(),
+    question: text('question').notNull(),
+    description: text('description'),
+    kind: text('kind').notNull(),
+    /** [{ n, label }] in the poll's order. */
+    choices: jsonb('choices').notNull(),
+    minChoices: integer('min_choices').notNull(),
+    maxChoices: integer('max_choices').notNull(),
+    /** { min, max, minLabel, maxLabel } of a RATING poll. */
+    ratingScale: jsonb('rating_scale'),
+    status: text('status').notNull(),
+    voterIdentity: text('voter_identity').notNull(),
+    resultsVisibility: text('results_visibility').notNull(),
+    allowVoteChange: boolean('allow_vote_change').notNull(),
+    opensAt: instant('opens_at'),
+    closesAt: instant('closes_at'),
+    closedAt: instant('closed_at'),
+    createdAt: instant('created_at').notNull(),
+    updatedAt: instant('updated_at').notNull(),
+    organizerKeyHash: text('organizer_key_hash').notNull(),
+    revision: integer('revision').notNull().default(1),
+    version: integer('version').notNull().default(1),
+    ballotCount: integer('ballot_count').notNull().default(0),
+  },
+  (table) => [
+    uniqueIndex('polls_join_code').on(table.joinCode),
+    index('polls_newest').on(table.createdAt.desc(), table.id),
+    index('polls_organizer').on(table.organizerKeyHash),
+  ],
+);
+
+export const ballots = pgTable(
+  'ballots',
+  {
+    pollId: text('poll_id').notNull(),
+    voterKey: uuid('voter_key').notNull(),
+    receiptId: uuid('receipt_id').notNull(),
+    content: text('content').notNull(),
+    /** The content that this one replaced in the last change, so that one statement can move both counts. */
+    replaced: text('replaced'),
+    version: integer('version').notNull(),
+    castAt: instant('cast_at').notNull(),
+  },
+  // V2: one voter, one ballot. No foreign key: it would look the poll up once a ballot, and every statement that adds
+  // a ballot holds the poll's lock already; deleting a poll deletes these first.
+  (table) => [primaryKey({ columns: [table.pollId, table.voterKey] })],
+);
+
+export const tallies = pgTable(
+  'tallies',
+  {
+    pollId: text('poll_id').notNull(),
+    key: text('key').notNull(),
+    votes: integer('votes').notNull().default(0),
+  },
+  (table) => [primaryKey({ columns: [table.pollId, table.key] })],
+);

@@ -1,0 +1,307 @@
+/** node:http: the operation endpoint on its short way, Yoga for all that is unusual, pages and health. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
+import { GraphQLError } from 'graphql';
+import { createYoga, type Plugin } from 'graphql-yoga';
+import { LIMITS } from '../access/limits.ts';
+import { readViewer, VOTER_COOKIE, VOTER_HEADER } from '../access/viewer.ts';
+import type { Log } from '../core/ports.ts';
+import type { Context, Services } from '../graphql/builder.ts';
+import { type Engine, isRefusal, type Variables } from '../graphql/engine.ts';
+import { type Accepted, acceptedBy } from './accept.ts';
+import { EXAMPLES } from './graphiql.ts';
+import type { EventStreams } from './sse.ts';
+import type { WebSockets } from './ws.ts';
+
+const JSON_TYPE = 'application/json; charset=utf-8';
+const YEAR_S = 365 * 24 * 3600;
+
+export interface HttpOptions {
+  readonly engine: Engine;
+  readonly services: Services;
+  readonly streams: EventStreams;
+  readonly webSockets: WebSockets;
+  readonly log: Log;
+  /** Resolves where the server can do its work; rejects with what is missing. */
+  readonly ready: () => Promise<void>;
+}
+
+export function makeHttpServer(options: HttpOptions): Server {
+  const { engine, services, streams, webSockets, log } = options;
+  const yoga = makeYoga(engine, log);
+
+  const server = createServer({ keepAliveTimeout: 72_000 }, (request, response) => {
+    handle(request, response).catch((error: unknown) => {
+      const { message, extensions } = engine.mask(error);
+      if (response.headersSent) response.destroy();
+      else sendJson(response, 500, JSON.stringify({ errors: [{ message, extensions }] }));
+    });
+  });
+  server.on('upgrade', (request, socket, head) => {
+    if (pathOf(request) === '/graphql') return webSockets.accept(request, socket, head);
+    socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+  });
+  return server;
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    switch (pathOf(request)) {
+      case '/graphql':
+        return operate(request, response);
+      case '/':
+        response.writeHead(302, { location: '/graphql' }).end();
+        return;
+      case '/healthz':
+        return sendJson(response, 200, '{"status":"alive"}');
+      case '/readyz':
+        try {
+          await options.ready();
+          return sendJson(response, 200, '{"status":"ready"}');
+        } catch (error) {
+          log.warn({ err: error }, 'not ready');
+          return sendJson(response, 503, '{"status":"not ready","missing":["database"]}');
+        }
+      default:
+        return sendError(response, 404, `There is nothing at ${pathOf(request).slice(0, 100)}.`);
+    }
+  }
+
+  async function operate(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method === 'POST') return operatePost(request, response);
+    const accepted = acceptedBy(request.headers.accept);
+    if (request.method === 'GET' && accepted.events) {
+      const params = readUrl(request);
+      if (params !== null && (await run(request, response, params, accepted, false))) return;
+    }
+    return handOver(request, response, null);
+  }
+
+  async function operatePost(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const type = request.headers['content-type'] ?? '';
+    // A form can be posted from any page, with our cookie and without a preflight.
+    if (!/^application\/(json|graphql|graphql\+json)\s*(;|$)/i.test(type)) {
+      request.resume();
+      return sendError(response, 415, 'content-type: must be application/json.');
+    }
+    const body = await readBody(request, response);
+    if (body === null) return;
+    if (type === 'application/json' || type.startsWith('application/json;')) {
+      const params = readParams(body);
+      if (params !== null && (await run(request, response, params, acceptedBy(request.headers.accept), true))) return;
+    }
+    return handOver(request, response, body);
+  }
+
+  /**
+   * The short way: answers what is in order. False: it is not, and Yoga says so, in its words, whatever it is; so a
+   * client cannot tell the two ways apart. Nothing was run then.
+   */
+  async function run(
+    request: IncomingMessage,
+    response: ServerResponse,
+    params: Params,
+    accepted: Accepted,
+    mayMutate: boolean,
+  ): Promise<boolean> {
+    const prepared = engine.prepare(params.query, params.operationName);
+    if (isRefusal(prepared)) {
+      if (accepted.json !== null || !accepted.events) return false;
+      streams.single(response, { errors: prepared });
+      return true;
+    }
+    const { operation } = prepared.operation;
+    if (operation === 'mutation' && !mayMutate) return false;
+    const context = contextOf(request, response);
+    if (operation === 'subscription') {
+      if (accepted.events) {
+        const after = lastEventId(request);
+        streams.subscribe(request, response, (outlet) =>
+          engine.subscribe(prepared, params.variables, context, outlet, after),
+        );
+      } else {
+        sendError(response, 406, 'A subscription needs "Accept: text/event-stream", or a WebSocket.');
+      }
+      return true;
+    }
+    if (accepted.json === null && !accepted.events) return false;
+    const result = await engine.execute(prepared, params.variables, context);
+    if (accepted.json === null) {
+      streams.single(response, result);
+      return true;
+    }
+    // Without data nothing was run: the variables were wrong.
+    if (!('data' in result)) return false;
+    send(response, 200, accepted.json, JSON.stringify(result));
+    return true;
+  }
+
+  async function handOver(request: IncomingMessage, response: ServerResponse, body: Buffer | null): Promise<void> {
+    const { Request, Headers } = yoga.fetchAPI;
+    const headers = new Headers();
+    for (const [name, value] of Object.entries(request.headers)) {
+      if (typeof value === 'string') headers.set(name, value);
+    }
+    const init = { method: request.method ?? 'GET', headers, ...(body === null ? {} : { body: new Uint8Array(body) }) };
+    const answer = await yoga.fetch(new Request(`http://localhost${request.url ?? '/'}`, init), {
+      ...contextOf(request, response),
+    });
+    const text = Buffer.from(await answer.arrayBuffer());
+    answer.headers.forEach((value, name) => {
+      response.setHeader(name, value);
+    });
+    response.setHeader('content-length', text.length);
+    response.writeHead(answer.status).end(request.method === 'HEAD' ? undefined : text);
+  }
+
+  function contextOf(request: IncomingMessage, response: ServerResponse): Context {
+    const { authorization, cookie } = request.headers;
+    const header = request.headers[VOTER_HEADER];
+    const voterToken = typeof header === 'string' ? header : undefined;
+    return {
+      services,
+      viewer: readViewer({ authorization, cookie, voterToken }, services.voters),
+      voterToken: voterToken ?? null,
+      // Only browsers send this header, and only they keep an httpOnly cookie.
+      keepVoterToken: request.headers['sec-fetch-site'] === undefined ? null : (token) => keepCookie(response, token),
+    };
+  }
+}
+
+interface Params {
+  readonly query: string;
+  readonly operationName: string | null;
+  readonly variables: Variables;
+}
+
+/** What is in order; null otherwise. */
+function readParams(body: Buffer): Params | null {
+  try {
+    return checkParams(JSON.parse(body.toString()));
+  } catch {
+    return null;
+  }
+}
+
+function readUrl(request: IncomingMessage): Params | null {
+  const { searchParams } = new URL(request.url ?? '/', 'http://localhost');
+  try {
+    const variables: unknown = JSON.parse(searchParams.get('variables') || 'null');
+    return checkParams({
+      query: searchParams.get('query'),
+      operationName: searchParams.get('operationName'),
+      variables,
+    });
+  } catch {
+    return null;
+  }
+}
+
+function checkParams(value: unknown): Params | null {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+  for (const name of Object.keys(value)) if (!PARAMETERS.has(name)) return null;
+  const { query, operationName, variables, extensions }: Record<string, unknown> = { ...value };
+  if (typeof query !== 'string') return null;
+  if (operationName != null && typeof operationName !== 'string') return null;
+  if (!isObjectOrNothing(variables) || !isObjectOrNothing(extensions)) return null;
+  return { query, operationName: operationName ?? null, variables };
+}
+
+const PARAMETERS = new Set(['query', 'operationName', 'variables', 'extensions']);
+
+function isObjectOrNothing(value: unknown): value is Variables {
+  return value == null || (typeof value === 'object' && !Array.isArray(value));
+}
+
+function lastEventId(request: IncomingMessage): number | undefined {
+  const id = request.headers['last-event-id'];
+  return typeof id === 'string' && /^\d{1,10}$/.test(id) ? Number(id) : undefined;
+}
+
+function pathOf(request: IncomingMessage): string {
+  const url = request.url ?? '/';
+  const end = url.indexOf('?');
+  return end === -1 ? url : url.slice(0, end);
+}
+
+/** The whole body; null where it was too large and that has been said. */
+function readBody(request: IncomingMessage, response: ServerResponse): Promise<Buffer | null> {
+  return new Promise((resolve, reject) => {
+    const pieces: Buffer[] = [];
+    let length = 0;
+    request.on('data', (piece: Buffer) => {
+      length += piece.length;
+      if (length <= LIMITS.bodyBytes) pieces.push(piece);
+      else if (!response.headersSent) {
+        pieces.length = 0;
+        response.setHeader('connection', 'close');
+        sendError(response, 413, `The body is larger than ${LIMITS.bodyBytes} bytes.`);
+        resolve(null);
+      }
+    });
+    request.on('end', () =>
+      resolve(length > LIMITS.bodyBytes ? null : pieces.length === 1 ? (pieces[0] ?? null) : Buffer.concat(pieces)),
+    );
+    request.on('error', reject);
+  });
+}
+
+function keepCookie(response: ServerResponse, token: string): boolean {
+  response.setHeader('set-cookie', `${VOTER_COOKIE}=${token}; Path=/; Max-Age=${YEAR_S}; HttpOnly; SameSite=Lax`);
+  return true;
+}
+
+function send(response: ServerResponse, status: number, type: string, text: string): void {
+  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(text) }).end(text);
+}
+
+function sendJson(response: ServerResponse, status: number, text: string): void {
+  send(response, status, JSON_TYPE, text);
+}
+
+function sendError(response: ServerResponse, status: number, message: string): void {
+  sendJson(response, status, JSON.stringify({ errors: [{ message }] }));
+}
+
+function makeYoga(engine: Engine, log: Log) {
+  return createYoga<Context>({
+    schema: engine.schema,
+    graphqlEndpoint: '/graphql',
+    landingPage: false,
+    multipart: false,
+    cors: false,
+    parserAndValidationCache: false,
+    maxRequestBodySize: false,
+    maskedErrors: { maskError: (error) => engine.mask(error) },
+    logging: {
+      debug() {},
+      info() {},
+      warn: (...args) => log.warn({ args }, 'yoga'),
+      // Faults are logged with their number where they are masked.
+      error() {},
+    },
+    graphiql: { title: 'Pollcast', subscriptionsProtocol: 'WS', defaultTabs: EXAMPLES },
+    renderGraphiQL,
+    plugins: [onEngine(engine)],
+  });
+}
+
+/** Yoga parses, validates and executes with the one engine of all transports. */
+function onEngine(engine: Engine): Plugin<Context> {
+  return {
+    onParse({ setParseFn }) {
+      setParseFn((source: string | { readonly body: string }) =>
+        engine.parse(typeof source === 'string' ? source : source.body),
+      );
+    },
+    onValidate({ setValidationFn }) {
+      setValidationFn((_, document) => engine.validate(document));
+    },
+    onExecute({ setExecuteFn }) {
+      setExecuteFn(engine.executeArgs);
+    },
+    onSubscribe() {
+      throw new GraphQLError('A subscription needs "Accept: text/event-stream", or a WebSocket.', {
+        extensions: { http: { status: 406 } },
+      });
+    },
+  };
+}

@@ -1,0 +1,297 @@
+/**
+ * GraphQL over WebSocket. graphql-ws keeps the protocol (graphql-transport-ws); updates of subscriptions do not pass
+ * through it: the iterator that it is given never yields, its `return()` takes the outlet off its group, and the outlet
+ * writes the group's bytes straight to the socket.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { GraphQLError } from 'graphql';
+import { CloseCode, handleProtocols, makeServer } from 'graphql-ws';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { LIMITS } from '../access/limits.ts';
+import { type Credentials, readViewer } from '../access/viewer.ts';
+import type { PollcastError } from '../core/errors.ts';
+import type { Log, Stop } from '../core/ports.ts';
+import type { Context, Services } from '../graphql/builder.ts';
+import { type Engine, isRefusal, type Prepared, type Variables } from '../graphql/engine.ts';
+import { asGraphQLError } from '../graphql/errors.ts';
+import type { Outlet, Update } from '../live/mailbox.ts';
+import { nextPrefix, webSocketFrame } from './frames.ts';
+import type { Liveness } from './liveness.ts';
+
+/** Bytes that a client may leave unread before it is not read from any more. */
+const UNREAD_BYTES = 256 * 1024;
+
+export interface WebSockets {
+  /** Takes an upgrade request over. */
+  accept(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  readonly size: number;
+  /** Closes all connections with `code`, spread over `spreadMs`, and cuts who does not answer. */
+  close(code: number, reason: string, spreadMs: number): Promise<void>;
+}
+
+interface Extra {
+  readonly connection: Connection;
+  readonly credentials: Credentials;
+  context: Context | null;
+}
+
+/** A connection's socket, and what keeps it honest. */
+class Connection {
+  readonly webSocket: WebSocket;
+  readonly socket: Duplex;
+  heard = true;
+  operations = 0;
+
+  constructor(webSocket: WebSocket, socket: Duplex) {
+    this.webSocket = webSocket;
+    this.socket = socket;
+  }
+
+  get isOpen(): boolean {
+    return this.webSocket.readyState === this.webSocket.OPEN;
+  }
+}
+
+/** One subscription: the outlet that its group writes to, and the idle iterator that graphql-ws waits on. */
+class Subscription implements Outlet, AsyncIterableIterator<never> {
+  private readonly connection: Connection;
+  private readonly prefix: Buffer;
+  private finish: ((result: IteratorReturnResult<undefined>) => void) | null = null;
+  private break: ((error: unknown) => void) | null = null;
+  private outcome: 'running' | 'ended' | PollcastError = 'running';
+  /** Takes this off its group; set once the group has taken it in. */
+  private leave: Stop | null = null;
+
+  constructor(connection: Connection, operationId: string) {
+    this.connection = connection;
+    this.prefix = nextPrefix(operationId);
+  }
+
+  joined(leave: Stop): void {
+    this.leave = leave;
+    if (this.outcome !== 'running') leave();
+  }
+
+  backlog(): number {
+    return this.connection.socket.writableLength;
+  }
+
+  send(update: Update): void {
+    if (this.connection.isOpen) this.connection.socket.write(webSocketFrame(this.prefix, update.payload));
+  }
+
+  end(): void {
+    this.settle('ended');
+  }
+
+  fail(error: PollcastError): void {
+    this.settle(error);
+  }
+
+  drop(): void {
+    this.connection.webSocket.terminate();
+  }
+
+  private settle(outcome: 'ended' | PollcastError): void {
+    if (this.outcome !== 'running') return;
+    this.outcome = outcome;
+    this.leave?.();
+    if (outcome === 'ended') this.finish?.({ done: true, value: undefined });
+    else this.break?.(asGraphQLError(outcome));
+  }
+
+  next(): Promise<IteratorResult<never, undefined>> {
+    if (this.outcome === 'ended') return Promise.resolve({ done: true, value: undefined });
+    if (this.outcome !== 'running') return Promise.reject(asGraphQLError(this.outcome));
+    return new Promise((resolve, reject) => {
+      this.finish = resolve;
+      this.break = reject;
+    });
+  }
+
+  return(): Promise<IteratorResult<never, undefined>> {
+    this.settle('ended');
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  throw(): Promise<IteratorResult<never, undefined>> {
+    return this.return();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+/** A query or mutation on its way through graphql-ws. */
+class Operation {
+  readonly prepared: Prepared;
+  readonly variables: Variables;
+  readonly context: Context;
+
+  constructor(prepared: Prepared, variables: Variables, context: Context) {
+    this.prepared = prepared;
+    this.variables = variables;
+    this.context = context;
+  }
+}
+
+export function makeWebSockets(options: {
+  readonly engine: Engine;
+  readonly services: Services;
+  readonly liveness: Liveness;
+  readonly log: Log;
+}): WebSockets {
+  const { engine, services, liveness, log } = options;
+  const connections = new Set<Connection>();
+  const server = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    maxPayload: LIMITS.messageBytes,
+    perMessageDeflate: false,
+    handleProtocols,
+  });
+
+  const protocol = makeServer<Record<string, unknown>, Extra>({
+    connectionInitWaitTimeout: LIMITS.connectionInitMs,
+    onConnect({ connectionParams, extra }) {
+      extra.context = contextOf(extra.credentials, connectionParams ?? {});
+    },
+    async onSubscribe({ extra }, id, payload) {
+      const { connection, context } = extra;
+      if (context === null) throw new Error('graphql-ws lets nobody subscribe before connection_init.');
+      if (id.length > LIMITS.operationIdLength) {
+        connection.webSocket.close(CloseCode.BadRequest, 'The operation id is too long');
+        return [new GraphQLError('The operation id is too long.')];
+      }
+      if (connection.operations >= LIMITS.operationsPerConnection) {
+        return [new GraphQLError(`At most ${LIMITS.operationsPerConnection} operations at once on a connection.`)];
+      }
+      const prepared = engine.prepare(payload.query, payload.operationName);
+      if (isRefusal(prepared)) return prepared;
+      connection.operations++;
+      const args = { schema: engine.schema, document: prepared.document, operationName: prepared.operationName };
+      if (prepared.operation.operation !== 'subscription') {
+        return { ...args, contextValue: new Operation(prepared, payload.variables, context) };
+      }
+      const subscription = new Subscription(connection, id);
+      const started = await engine.subscribe(prepared, payload.variables, context, subscription);
+      if (typeof started !== 'function') {
+        connection.operations--;
+        return started;
+      }
+      subscription.joined(started);
+      if (!connection.isOpen) void subscription.return();
+      return { ...args, contextValue: subscription };
+    },
+    subscribe({ contextValue }) {
+      if (!(contextValue instanceof Subscription)) throw new Error('A subscription was started without its outlet.');
+      return contextValue;
+    },
+    execute({ contextValue }) {
+      if (!(contextValue instanceof Operation)) throw new Error('An operation was started without its context.');
+      return engine.execute(contextValue.prepared, contextValue.variables, contextValue.context);
+    },
+    onComplete({ extra }) {
+      extra.connection.operations--;
+    },
+  });
+
+  function contextOf(credentials: Credentials, params: Record<string, unknown>): Context {
+    const textOf = (name: string): string | undefined => {
+      const value = Object.hasOwn(params, name) ? params[name] : undefined;
+      return typeof value === 'string' ? value : undefined;
+    };
+    const authorization = textOf('authorization') ?? textOf('Authorization') ?? credentials.authorization;
+    const voterToken = textOf('voterToken') ?? credentials.voterToken;
+    const viewer = readViewer({ authorization, voterToken, cookie: credentials.cookie }, services.voters);
+    return { services, viewer, keepVoterToken: null, voterToken: voterToken ?? null };
+  }
+
+  function open(webSocket: WebSocket, socket: Duplex, credentials: Credentials): void {
+    const connection = new Connection(webSocket, socket);
+    connections.add(connection);
+    const forget = liveness.add({
+      look() {
+        if (!connection.heard) return false;
+        connection.heard = false;
+        if (connection.isOpen) webSocket.ping();
+        return true;
+      },
+      cut: () => webSocket.terminate(),
+    });
+    let receive: ((data: string) => Promise<void>) | null = null;
+    const closed = protocol.opened(
+      {
+        protocol: webSocket.protocol,
+        send: (data) =>
+          new Promise((resolve, reject) => {
+            if (!connection.isOpen) return resolve();
+            webSocket.send(data, (error) => (error ? reject(error) : resolve()));
+          }),
+        close: (code, reason) => webSocket.close(code, reason),
+        onMessage: (callback) => {
+          receive = callback;
+        },
+      },
+      { connection, credentials, context: null },
+    );
+    webSocket.on('pong', () => {
+      connection.heard = true;
+    });
+    webSocket.on('message', (data, isBinary) => {
+      connection.heard = true;
+      if (isBinary) return webSocket.close(CloseCode.BadRequest, 'Text messages only');
+      receive?.(String(data)).catch((error: unknown) => {
+        if (!connection.isOpen) return;
+        log.error({ err: error }, 'a WebSocket message failed');
+        webSocket.close(CloseCode.InternalServerError, 'Internal error');
+      });
+      // Who does not read its answers may not ask for more.
+      if (socket.writableLength > UNREAD_BYTES && !webSocket.isPaused) {
+        webSocket.pause();
+        socket.once('drain', () => webSocket.resume());
+      }
+    });
+    webSocket.on('error', (error) => log.debug({ err: error }, 'a WebSocket failed'));
+    webSocket.on('close', (code, reason) => {
+      forget();
+      connections.delete(connection);
+      closed(code, String(reason)).catch((error: unknown) =>
+        log.error({ err: error }, 'a WebSocket did not close well'),
+      );
+    });
+  }
+
+  return {
+    accept(request, socket, head) {
+      const { authorization, cookie } = request.headers;
+      const voterToken = request.headers['pollcast-voter'];
+      const credentials = {
+        authorization,
+        cookie,
+        voterToken: typeof voterToken === 'string' ? voterToken : undefined,
+      };
+      server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, credentials));
+    },
+    get size() {
+      return connections.size;
+    },
+    async close(code, reason, spreadMs) {
+      const all = [...connections];
+      const gone = all.map(
+        (connection, index) =>
+          new Promise<void>((resolve) => {
+            const { webSocket } = connection;
+            if (webSocket.readyState === webSocket.CLOSED) return resolve();
+            webSocket.once('close', () => resolve());
+            setTimeout(() => webSocket.close(code, reason), (spreadMs * index) / all.length);
+            setTimeout(() => webSocket.terminate(), spreadMs + 2_000).unref();
+          }),
+      );
+      await Promise.all(gone);
+      server.close();
+    },
+  };
+}

@@ -1,0 +1,91 @@
+/** Servers for tests: in this process (`startServer`) or as a process of its own (`spawnServer`), each with its own data. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type App, type Parts, startApp } from '../../src/app.ts';
+import { readConfig } from '../../src/config.ts';
+
+export const ROOT = new URL('../..', import.meta.url).pathname;
+export const TEST_SECRET = 'a secret of the tests, long enough';
+
+export function temporaryFolder(): { readonly path: string; [Symbol.dispose](): void } {
+  const path = mkdtempSync(join(tmpdir(), 'pollcast-'));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+export interface TestServer extends AsyncDisposable {
+  readonly app: App;
+  readonly url: string;
+  readonly graphql: string;
+}
+
+/** The whole app in this process on a free port; PGlite in a fresh folder unless `DATABASE_URL` is given. */
+export async function startServer(env: Record<string, string> = {}, parts: Parts = {}): Promise<TestServer> {
+  const folder = temporaryFolder();
+  const config = readConfig({
+    PORT: '0',
+    DATA_DIR: folder.path,
+    SECRET: TEST_SECRET,
+    LIVE_INTERVAL_MS: '20',
+    LOG_LEVEL: 'error',
+    ...env,
+  });
+  const app = await startApp(config, parts);
+  let stopped = false;
+  return {
+    app,
+    url: app.url,
+    graphql: `${app.url}/graphql`,
+    async [Symbol.asyncDispose]() {
+      if (!stopped) await app.stop();
+      stopped = true;
+      folder[Symbol.dispose]();
+    },
+  };
+}
+
+export interface ServerProcess extends AsyncDisposable {
+  readonly child: ChildProcess;
+  readonly url: string;
+  readonly output: () => string;
+  /** Sends the signal and resolves with how it ended. */
+  end(signal: NodeJS.Signals): Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
+}
+
+/** `node dist/main.js` with only the given environment; resolves when it says where to look, rejects with its output. */
+export async function spawnServer(env: Record<string, string>): Promise<ServerProcess> {
+  const child = spawn(process.execPath, [join(ROOT, 'dist/main.js')], {
+    cwd: env.DATA_DIR ?? tmpdir(),
+    env: { PATH: process.env.PATH ?? '', PORT: '0', LOG_LEVEL: 'error', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.once('exit', (code, signal) => resolve({ code, signal }));
+  });
+  const url = await new Promise<string>((resolve, reject) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      createInterface({ input: stream }).on('line', (line) => {
+        output += `${line}\n`;
+        const found = /Open (http:\/\/\S+)\/graphql/.exec(line)?.[1];
+        if (found !== undefined) resolve(found);
+      });
+    }
+    child.once('close', (code) => reject(new Error(`exit ${code}: ${output}`)));
+  });
+  const end = (signal: NodeJS.Signals) => {
+    child.kill(signal);
+    return ended;
+  };
+  return {
+    child,
+    url,
+    output: () => output,
+    end,
+    async [Symbol.asyncDispose]() {
+      if (child.exitCode === null && child.signalCode === null) await end('SIGKILL');
+    },
+  };
+}
