@@ -1,5 +1,7 @@
-import { judge, middle } from '../lib/judge.mjs';
+import { cell, judge } from '../lib/judge.mjs';
 import { percent, show } from '../lib/stats.mjs';
+import { complain } from './fanout.mjs';
+import { complainOfVotes } from './votes.mjs';
 
 export const name = 'many-polls';
 export const title = '1 000 polls of 10 watchers each against one poll of 10 000, the same votes';
@@ -11,43 +13,38 @@ const RATE = 1000;
 const INTERVAL = 1000;
 
 export async function run(bench) {
-  if (bench.present(['pollcast']).length === 0) return { columns: ['polls'], rows: [] };
-  const watchers = bench.watchers ?? 10_000;
+  const { warmup, seconds, watchers = 10_000 } = bench;
   const counts = { 'one poll': 1, 'many polls': watchers / 10 };
-  const samples = await bench.compare(Object.keys(counts), (which) =>
-    bench.session(
-      'pollcast',
-      { interval: INTERVAL, polls: Array.from({ length: counts[which] }, () => ({})) },
-      async (session) => {
-        const crowd = await session.watch(watchers);
-        const [sample, seen] = await Promise.all([
-          session.vote({ rate: RATE, connections: 64, warmup: bench.warmup, seconds: bench.seconds }),
-          crowd.call('count', { seconds: bench.warmup + bench.seconds }),
-        ]);
-        const [server, , database = 0] = sample.cpu;
-        return {
-          ...sample,
-          server,
-          database,
-          seen,
-          says: `server ${percent(server)}, Postgres ${percent(database)}, ${show(sample.perSecond)} votes/s, ${show(seen.perSecond)} deliveries/s, p99 ${show(sample.latency.p99)} ms`,
-        };
-      },
-    ),
-  );
+  const names = bench.present(['pollcast']).length === 0 ? [] : Object.keys(counts);
+  const samples = await bench.compare(names, (which) => {
+    const polls = Array.from({ length: counts[which] }, () => ({}));
+    return bench.session('pollcast', { interval: INTERVAL, polls }, async (session) => {
+      const crowd = await session.watch(watchers);
+      const [sample, seen] = await Promise.all([
+        session.vote({ rate: RATE, connections: 64, warmup, seconds }),
+        crowd.call('count', { seconds: warmup + seconds }),
+      ]);
+      complain(bench, which, seen);
+      complainOfVotes(bench, which, sample);
+      const { server, postgres } = sample.cpu;
+      const says = `server ${percent(server)}, Postgres ${percent(postgres)}, ${show(sample.perSecond)} votes/s, ${show(seen.perSecond)} deliveries/s, p99 ${show(sample.latency.p99)} ms`;
+      return { ...sample, seen, says };
+    });
+  });
+  const server = (sample) => sample.cpu.server;
   return {
     columns: ['polls × watchers', 'CPU server', 'CPU Postgres', 'votes/s', 'deliveries/s', 'p99 of a vote, ms'],
     rows: Object.entries(samples).map(([which, all]) => [
       `${counts[which]} × ${watchers / counts[which]}`,
-      percent(middle(all, (sample) => sample.server)),
-      percent(middle(all, (sample) => sample.database)),
-      show(middle(all, (sample) => sample.perSecond)),
-      show(middle(all, (sample) => sample.seen.perSecond)),
-      show(middle(all, (sample) => sample.latency.p99)),
+      cell(all, server, percent),
+      cell(all, (sample) => sample.cpu.postgres, percent),
+      cell(all, (sample) => sample.perSecond),
+      cell(all, (sample) => sample.seen.perSecond),
+      cell(all, (sample) => sample.latency.p99),
     ]),
-    verdicts: judge(samples, (sample) => sample.server, [{ of: 'many polls', to: 'one poll', atMost: 1.5 }]),
+    verdicts: judge(samples, server, [{ of: 'many polls', to: 'one poll', atMost: 1.5 }]),
     notes: [
-      `${RATE} votes/s offered in turn to the polls, LIVE_INTERVAL_MS=${INTERVAL}, so that both make the same number of deliveries (${bench.store}).`,
+      `${RATE} votes/s offered to the polls in turn, LIVE_INTERVAL_MS=${INTERVAL}, so that both sides make the same number of deliveries (${bench.store}).`,
     ],
   };
 }

@@ -1,4 +1,4 @@
-import { show } from '../lib/stats.mjs';
+import { cell } from '../lib/judge.mjs';
 import { makeOrders, pick } from './orders.mjs';
 import { measureVotes, voteTable } from './votes.mjs';
 
@@ -13,7 +13,6 @@ const BATCH = 500;
 const WATCHERS = 10;
 
 export async function run(bench) {
-  if (bench.present(['pollcast']).length === 0) return { columns: ['poll'], rows: [] };
   const polls = {
     SINGLE: {},
     RANKED: {
@@ -23,7 +22,8 @@ export async function run(bench) {
       maxChoices: bench.ranks,
     },
   };
-  const samples = await bench.compare(Object.keys(polls), (kind) =>
+  const names = bench.present(['pollcast']).length === 0 ? [] : Object.keys(polls);
+  const samples = await bench.compare(names, (kind) =>
     measureVotes(bench, 'pollcast', {
       server: { store: 'postgres', polls: [polls[kind]], interval: 100 },
       prepare: (session) => prepare(session, kind, bench),
@@ -55,4 +55,4 @@ async function prepare(session, kind, { ranks, warmup, seconds }) {
   return () => counted;
 }
 
-const updates = (all) => show(all.reduce((most, sample) => Math.max(most, sample?.seen.perSecond ?? 0), 0) / WATCHERS);
+const updates = (all = []) => cell(all, (sample) => sample.seen.perSecond / WATCHERS);

@@ -1,7 +1,11 @@
 // What a figure gets to work with: the options of this run, sessions, and the loop of repetitions.
 import { startPostgres } from './postgres.mjs';
 import { withSession } from './session.mjs';
+import { percent } from './stats.mjs';
 import { subjects } from './subjects.mjs';
+
+/** Above this share of a core, used by none of ours, a sample is called disturbed. */
+const NOISE = 0.1;
 
 export function makeBench(options) {
   let postgres;
@@ -9,7 +13,6 @@ export function makeBench(options) {
     ...options,
     problems: [],
     postgres: () => postgres,
-    postgresPid: () => postgres?.pid,
 
     /** A fresh database; the cluster is started by the first who asks. */
     async database() {
@@ -22,7 +25,7 @@ export function makeBench(options) {
     /** Of these, the ones that exist here and were asked for. */
     present(names) {
       const wanted = names.filter((name) => options.only === undefined || options.only.includes(name));
-      const missing = wanted.filter((name) => !subjects[name.split(' ')[0]].isThere());
+      const missing = wanted.filter((name) => !subjects[name].isThere());
       for (const name of missing) bench.problem(`${name} is not there (not built?) and was left out`);
       return wanted.filter((name) => !missing.includes(name));
     },
@@ -40,6 +43,9 @@ export function makeBench(options) {
             const sample = await measure(name, run);
             samples[name].push(sample);
             bench.say(`  run ${run + 1}/${options.runs}  ${name.padEnd(18)} ${sample.says}`);
+            const noise = sample.cpu?.others ?? 0;
+            if (noise > NOISE)
+              bench.problem(`run ${run + 1} of ${name} was disturbed: others used ${percent(noise)} of a core`);
           } catch (error) {
             samples[name].push(null);
             bench.problem(`run ${run + 1} of ${name} failed: ${error.message.split('\n').slice(0, 4).join(' / ')}`);

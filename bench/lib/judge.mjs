@@ -8,6 +8,9 @@ export const middle = (samples, pick) => {
   return all.length === 0 ? null : median(all);
 };
 
+/** A table's cell: the median of the samples. */
+export const cell = (samples, pick, format = show) => format(middle(samples, pick));
+
 /**
  * Holds `of` against `to`: the median of the ratios of the runs, because what disturbs a run disturbs both sides of it.
  * Each goal is { of, to, atLeast | atMost }. Those whose sides were not measured are left out.
@@ -20,14 +23,9 @@ export function judge(samples, pick, goals) {
       const other = samples[to][run];
       return sample === null || other === null || other === undefined ? [] : [pick(sample) / pick(other)];
     });
-    if (ratios.length === 0) continue;
-    const value = median(ratios);
-    verdicts.push({
-      what: `${of} / ${to}`,
-      value,
-      spread: `${show(Math.min(...ratios))} to ${show(Math.max(...ratios))}`,
-      ...bound(value, atLeast, atMost),
-    });
+    const value = ratios.length === 0 ? null : median(ratios);
+    const spread = value === null ? 'not measured' : `${show(Math.min(...ratios))} to ${show(Math.max(...ratios))}`;
+    verdicts.push({ what: `${of} / ${to}`, value, spread, ...bound(value, atLeast, atMost) });
   }
   return verdicts;
 }
@@ -41,6 +39,6 @@ export const judgeNumber = (what, value, { atLeast, atMost }) => ({
 });
 
 function bound(value, atLeast, atMost) {
-  if (atLeast !== undefined) return { target: `at least ${atLeast}`, met: value >= atLeast };
-  return { target: `at most ${atMost}`, met: value <= atMost };
+  if (atLeast !== undefined) return { target: `at least ${atLeast}`, met: value !== null && value >= atLeast };
+  return { target: `at most ${atMost}`, met: value !== null && value <= atMost };
 }

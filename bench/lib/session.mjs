@@ -8,35 +8,47 @@ import { subjects } from './subjects.mjs';
  * is stopped.
  */
 export async function withSession(bench, subjectName, options, use) {
+  const { store, database, profile } = bench;
   const subject = subjects[subjectName];
-  const server = await subject.start({
-    name: subjectName,
-    store: bench.store,
-    database: bench.database,
-    profile: bench.profile,
-    ...options,
-  });
+  const server = await subject.start({ name: subjectName, store, database, profile, ...options });
+  const { port, polls } = server;
   const loads = [];
+  let crowd;
+
   const start = (kind) => {
     const load = startLoad(kind);
     loads.push(load);
     return load;
   };
+
+  /** Who is to be told apart when CPU is measured. `load` is the process that measures, `crowd` watches beside it. */
+  const cpu = (besides = {}) => ({
+    machine: 'machine',
+    server: server.pid,
+    load: 'self',
+    driver: process.pid,
+    ...besides,
+    ...(bench.postgres() === undefined ? {} : { postgres: { tree: bench.postgres().pid } }),
+  });
+
   const session = {
     server,
-    polls: server.polls,
-    /** For the `cpu` of a measurement: the server, the load process that measures, and Postgres where it runs. */
-    cpu: () => [server.pid, 'self', ...(bench.postgresPid() === undefined ? [] : [{ tree: bench.postgresPid() }])],
+    polls,
 
     /** Opens watchers and returns the process that holds them. */
-    async watch(watchers, { dialect = subject.dialect, polls = server.polls } = {}) {
-      const load = start('watch');
-      await load.call('open', { port: server.port, dialect, polls: polls.map((poll) => poll.id), watchers });
-      return load;
+    async watch(watchers, { dialect = subject.dialect } = {}) {
+      crowd = start('watch');
+      await crowd.call('open', { port, dialect, polls: polls.map((poll) => poll.id), watchers });
+      return crowd;
     },
 
-    vote: (options) =>
-      start('vote').call('vote', { port: server.port, polls: server.polls, cpu: session.cpu(), ...options }),
+    /** Votes from a process of its own; the watchers look on. */
+    vote: (load) =>
+      start('vote').call('vote', { port, polls, cpu: cpu(crowd === undefined ? {} : { crowd: crowd.pid }), ...load }),
+
+    /** The watchers' own process votes: in a closed loop, or at a steady pace. */
+    rounds: (load) => crowd.call('rounds', { port, polls, cpu: cpu(), ...load }),
+    pace: (load) => crowd.call('pace', { port, polls, cpu: cpu(), ...load }),
 
     /** Resident bytes after a collection, once things have come to rest. */
     async memory() {

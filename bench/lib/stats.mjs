@@ -13,4 +13,4 @@ export function show(value) {
     .replaceAll(',', ' ');
 }
 
-export const percent = (share) => `${Math.round(share * 100)} %`;
+export const percent = (share) => (share === null || share === undefined ? '-' : `${Math.round(share * 100)} %`);

@@ -1,5 +1,5 @@
 // The closed loop: one vote, all watchers see it, the next vote.
-import { cpuOf } from '../lib/proc.mjs';
+import { cpuOf, shares } from '../lib/proc.mjs';
 import { httpBallots } from './ballots.mjs';
 import { openHttpLine } from './lines.mjs';
 import { pause, until } from './pause.mjs';
@@ -12,7 +12,7 @@ const STUCK_MS = 15_000;
  * one that is being delivered: at 0 the server idles between two updates for as long as a vote takes, at 1 it never does.
  * Times run from the moment at which the vote was sent. Nobody else may vote in the poll meanwhile.
  */
-export async function rounds(crowd, { port, polls, warmup, seconds, ahead = 0, cpu = [] }) {
+export async function rounds(crowd, { port, polls, warmup, seconds, ahead = 0, cpu = {} }) {
   const { watchers } = crowd;
   const castAt = new Map();
   const firsts = [];
@@ -67,7 +67,7 @@ export async function rounds(crowd, { port, polls, warmup, seconds, ahead = 0, c
   const took = (performance.now() - start.at) / 1000;
   const deliveries = crowd.deliveries - start.deliveries;
   const bytes = crowd.payloadBytes - start.bytes;
-  const used = cpuOf(cpu).map((now, i) => (now - start.cpu[i]) / took);
+  const used = shares(start.cpu, cpuOf(cpu), took);
 
   over = true;
   await until(

@@ -1,5 +1,5 @@
 // A process full of watchers; the driver tells it what to do.
-import { cpuOf } from '../lib/proc.mjs';
+import { cpuOf, shares } from '../lib/proc.mjs';
 import { openCrowd } from './crowd.mjs';
 import { serve } from './ipc.mjs';
 import { pace } from './pace.mjs';
@@ -21,13 +21,13 @@ serve({
   pace: (options) => pace(crowd, options),
 
   /** Only looks on, while somebody else votes. */
-  async count({ seconds, cpu = [] }) {
+  async count({ seconds, cpu = {} }) {
     const start = { at: performance.now(), deliveries: crowd.deliveries, cpu: cpuOf(cpu) };
     await pause(seconds * 1000);
     const took = (performance.now() - start.at) / 1000;
     return {
       perSecond: (crowd.deliveries - start.deliveries) / took,
-      cpu: cpuOf(cpu).map((now, i) => (now - start.cpu[i]) / took),
+      cpu: shares(start.cpu, cpuOf(cpu), took),
       backwards: crowd.backwards,
       faults: crowd.faults,
       oldest: crowd.watchers.reduce((least, watcher) => Math.min(least, watcher.seen), Infinity),

@@ -78,7 +78,7 @@ const GUARDIAN = `pid=; while read -r line; do pid=$line; done
 if [ -n "$pid" ]; then
   kill -s "$1" "$pid"; n=0
   while [ $n -lt 50 ] && kill -0 "$pid"; do sleep 0.1; n=$((n+1)); done
-  kill -KILL -- "-$pid"
+  kill -s KILL -- "-$pid"
 fi
 rm -rf -- "$2"`;
 const START_MS = 30_000;
@@ -144,7 +144,7 @@ export function openSandbox(name: string, endSignal: 'SIGTERM' | 'SIGQUIT', user
     if (pid === undefined) return;
     program?.kill('SIGSTOP'); // So that it starts nothing while we list what it started.
     const tree = processTree(pid);
-    spawnSync('/bin/sh', ['-c', 'kill -KILL "$@"', 'kill', ...tree.map(String)]); // Skips those gone already.
+    spawnSync('/bin/sh', ['-c', 'kill -s KILL "$@"', 'kill', ...tree.map(String)]); // Skips those gone already.
     const deadline = Date.now() + STOP_MS;
     while (tree.some(isAlive) && Date.now() < deadline) await sleep(5);
     if (tree.some(isAlive) || !(await within(STOP_MS, ended))) throw new Error(`${name} survived SIGKILL`);

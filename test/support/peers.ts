@@ -1,0 +1,178 @@
+/** Watchers with a cursor: `await peer.next()` gives the next results, over WebSocket or SSE, on real sockets. */
+import { request } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { WebSocket } from 'ws';
+import { RESULTS, type ResultsAnswer } from './api.ts';
+
+const PATIENCE_MS = 15_000;
+
+/** What arrives, in order; whoever waits for more than is there waits at most `PATIENCE_MS`. */
+export class Inbox<T> {
+  private readonly items: T[] = [];
+  private readonly waiting: ((item: T) => void)[] = [];
+
+  push(item: T): void {
+    const first = this.waiting.shift();
+    if (first === undefined) this.items.push(item);
+    else first(item);
+  }
+
+  get size(): number {
+    return this.items.length;
+  }
+
+  next(): Promise<T> {
+    const item = this.items.shift();
+    if (item !== undefined) return Promise.resolve(item);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.waiting.splice(this.waiting.indexOf(take), 1);
+        reject(new Error(`Nothing arrived in ${PATIENCE_MS} ms.`));
+      }, PATIENCE_MS);
+      const take = (arrived: T): void => {
+        clearTimeout(timer);
+        resolve(arrived);
+      };
+      this.waiting.push(take);
+    });
+  }
+}
+
+export type Event =
+  | { readonly type: 'next'; readonly results: ResultsAnswer }
+  | { readonly type: 'errors'; readonly errors: readonly { message: string; extensions?: { code?: string } }[] }
+  | { readonly type: 'complete' }
+  | { readonly type: 'closed'; readonly code: number };
+
+export interface Peer extends AsyncDisposable {
+  /** The next event of the subscription. */
+  event(): Promise<Event>;
+  /** The next results; throws on anything else. */
+  next(): Promise<ResultsAnswer>;
+  /** Reads results until `done` says so; gives all versions seen on the way. */
+  until(
+    done: (results: ResultsAnswer) => boolean,
+  ): Promise<{ readonly last: ResultsAnswer; readonly versions: number[] }>;
+  /** Stops and starts reading from the socket. */
+  pause(): void;
+  resume(): void;
+  readonly arrived: number;
+}
+
+export interface Watch {
+  readonly pollId: string;
+  readonly afterVersion?: number;
+  readonly everyMs?: number;
+}
+
+export const WATCH = `subscription ($pollId: ID!, $afterVersion: Int, $everyMs: Int) {
+  pollResults(pollId: $pollId, afterVersion: $afterVersion, everyMs: $everyMs) { ${RESULTS} } }`;
+
+interface Payload {
+  readonly data?: { readonly pollResults: ResultsAnswer } | null;
+  readonly errors?: readonly { message: string; extensions?: { code?: string } }[];
+}
+
+function eventOf(payload: Payload): Event {
+  if (payload.errors !== undefined) return { type: 'errors', errors: payload.errors };
+  if (payload.data == null) throw new Error('Neither data nor errors.');
+  return { type: 'next', results: payload.data.pollResults };
+}
+
+function peer(inbox: Inbox<Event>, controls: Pick<Peer, 'pause' | 'resume'>, close: () => void): Peer {
+  const next = async (): Promise<ResultsAnswer> => {
+    const event = await inbox.next();
+    if (event.type !== 'next') throw new Error(`Not results: ${JSON.stringify(event)}`);
+    return event.results;
+  };
+  return {
+    event: () => inbox.next(),
+    next,
+    async until(done) {
+      const versions: number[] = [];
+      for (;;) {
+        const results = await next();
+        versions.push(results.version);
+        if (done(results)) return { last: results, versions };
+      }
+    },
+    ...controls,
+    get arrived() {
+      return inbox.size;
+    },
+    async [Symbol.asyncDispose]() {
+      close();
+    },
+  };
+}
+
+export type Connect = (graphql: string, watch: Watch, query?: string) => Promise<Peer>;
+
+/** graphql-transport-ws by hand, so that nothing between the socket and the test retries or hides. */
+export const overWebSocket: Connect = async (graphql, watch, query = WATCH) => {
+  const inbox = new Inbox<Event>();
+  const socket = new WebSocket(graphql.replace('http', 'ws'), 'graphql-transport-ws');
+  socket.on('message', (data) => {
+    const message: { type: string; payload: never } = JSON.parse(String(data));
+    if (message.type === 'connection_ack') {
+      socket.send(JSON.stringify({ id: 'w"1', type: 'subscribe', payload: { query, variables: watch } }));
+    } else if (message.type === 'next') inbox.push(eventOf(message.payload));
+    else if (message.type === 'error') inbox.push({ type: 'errors', errors: message.payload });
+    else if (message.type === 'complete') inbox.push({ type: 'complete' });
+  });
+  socket.on('close', (code) => inbox.push({ type: 'closed', code }));
+  socket.on('error', () => {});
+  await new Promise<void>((resolve, reject) => {
+    socket.once('open', resolve);
+    socket.once('error', reject);
+  });
+  socket.send(JSON.stringify({ type: 'connection_init' }));
+  return peer(inbox, { pause: () => socket.pause(), resume: () => socket.resume() }, () => socket.terminate());
+};
+
+/** GraphQL over SSE (distinct connections mode) on a socket of its own. */
+export const overEvents: Connect = async (graphql, watch, query = WATCH) => {
+  const inbox = new Inbox<Event>();
+  const { hostname, port, pathname } = new URL(graphql);
+  let socket: Socket | null = null;
+  const response = request({
+    hostname,
+    port,
+    path: pathname,
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
+    createConnection: () => (socket = connect({ host: hostname, port: Number(port), highWaterMark: 1024 } as never)),
+  });
+  response.on('response', (message) => {
+    let text = '';
+    message.setEncoding('utf8');
+    message.on('data', (piece: string) => {
+      text += piece;
+      for (let end = text.indexOf('\n\n'); end !== -1; end = text.indexOf('\n\n')) {
+        const lines = text.slice(0, end).split('\n');
+        text = text.slice(end + 2);
+        const kind = lines.find((line) => line.startsWith('event: '))?.slice(7);
+        const data = lines.find((line) => line.startsWith('data: '))?.slice(6) ?? '';
+        if (kind === 'next') inbox.push(eventOf(JSON.parse(data)));
+        else if (kind === 'complete') inbox.push({ type: 'complete' });
+      }
+    });
+    message.on('close', () => inbox.push({ type: 'closed', code: 0 }));
+  });
+  response.on('error', () => inbox.push({ type: 'closed', code: 0 }));
+  response.end(JSON.stringify({ query, variables: watch }));
+  return peer(
+    inbox,
+    { pause: () => void socket?.pause(), resume: () => void socket?.resume() },
+    () => void socket?.destroy(),
+  );
+};
+
+/** Resolves when `holds` does, looking again after each turn of the loop; gives up after `PATIENCE_MS`. */
+export async function eventually(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  const end = Date.now() + PATIENCE_MS;
+  while (!(await holds())) {
+    if (Date.now() > end) throw new Error(`It never came to this: ${what}.`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
