@@ -1,15 +1,13 @@
 // Pollcast as a user starts it: built, `node dist/main.js`, configured by the environment alone.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startServer } from './processes.mjs';
+import { discard, scratch } from './scratch.mjs';
 
 export const ENTRY = process.env.POLLCAST_ENTRY ?? fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
 /** `databaseUrl` absent: the embedded database in a folder of its own. `interval` is LIVE_INTERVAL_MS. */
 export async function startPollcast({ name = 'pollcast', entry = ENTRY, databaseUrl, interval, profile, env = {} }) {
-  const folder = mkdtempSync(join(tmpdir(), 'pollcast-bench-'));
+  const folder = scratch('data');
   const store = databaseUrl === undefined ? {} : { DATABASE_URL: databaseUrl };
   const server = await startServer({
     name,
@@ -33,7 +31,7 @@ export async function startPollcast({ name = 'pollcast', entry = ENTRY, database
     castVotes: (poll, ballots) => castVotes(server.port, poll, ballots),
     async stop() {
       await server.stop();
-      rmSync(folder, { recursive: true, force: true });
+      discard(folder);
     },
   };
 }

@@ -1,19 +1,18 @@
 // A throwaway Postgres of Debian's: fsync on, everything as shipped but the few settings below.
 import { execFileSync, spawn } from 'node:child_process';
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { track } from './processes.mjs';
+import { discard, scratch } from './scratch.mjs';
 
 /**
  * `core`: the core it is pinned to, or 'any' (default): then the kernel places its processes, in practice mostly beside the load.
- * On disk, not in memory: a tmpfs would make fsync free, so TMPDIR must not be one.
  */
 export async function startPostgres({ core = 'any' } = {}) {
   const bin = findBinaries();
   const owner = unprivileged();
-  const folder = mkdtempSync(join(tmpdir(), 'pollcast-bench-pg-'));
+  const folder = scratch('postgres');
   if (owner.uid !== undefined) chownSync(folder, owner.uid, owner.gid);
   const data = join(folder, 'data');
   execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'bench', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8'], {
@@ -39,7 +38,7 @@ export async function startPostgres({ core = 'any' } = {}) {
     ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
   ];
   const command = core === 'any' ? args : ['taskset', '-c', String(core), ...args];
-  const child = track(spawn(command[0], command.slice(1), { ...owner, cwd: folder, stdio: 'ignore' }));
+  const child = track(spawn(command[0], command.slice(1), { ...owner, cwd: folder, stdio: 'ignore' }), 'SIGQUIT');
   const exited = new Promise((resolve) => child.once('exit', resolve));
   await ready(join(bin, 'pg_isready'), port);
 
@@ -56,10 +55,10 @@ export async function startPostgres({ core = 'any' } = {}) {
       return `postgres://bench@127.0.0.1:${port}/bench${made}`;
     },
     async stop() {
-      // SIGINT is Postgres' fast shutdown.
+      // SIGINT is Postgres' fast shutdown (and SIGQUIT, above, its immediate one: it leaves no shared memory behind).
       child.kill('SIGINT');
       await exited;
-      rmSync(folder, { recursive: true, force: true });
+      discard(folder);
     },
   };
 }

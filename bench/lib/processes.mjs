@@ -1,22 +1,24 @@
 // Servers on one core, load on the other, and no process left behind.
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { discardAll } from './scratch.mjs';
 
 export const SERVER_CORE = 0;
 export const LOAD_CORE = 1;
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
-const running = new Set();
+const running = new Map();
 
-export function track(child) {
-  running.add(child);
+/** `lastWord`: the signal that ends it when the driver itself ends before it was stopped. */
+export function track(child, lastWord = 'SIGKILL') {
+  running.set(child, lastWord);
   child.once('exit', () => running.delete(child));
   return child;
 }
 
-/** The last resort, when the driver itself ends. */
 process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
+  for (const [child, signal] of running) child.kill(signal);
+  discardAll();
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
 

@@ -89,7 +89,7 @@ function take(path: string, own: string): void {
 function isAlive(holder: Holder, path: string): boolean {
   if (holder.host !== hostname()) return Date.now() - modified(path) < FOREIGN_STALE_MS;
   // In a container every start may have the same process id: a lock of "ours" from before is a stale one.
-  if (holder.pid === process.pid) return false;
+  if (holder.pid === process.pid || holder.pid <= 0) return false;
   try {
     process.kill(holder.pid, 0);
   } catch (error) {
@@ -126,7 +126,8 @@ function readHolder(path: string): Holder | null {
     return { pid, host, started: typeof started === 'string' ? started : null, since: String(since) };
   } catch (error) {
     if (isCode(error, 'ENOENT')) return null;
-    return { pid: -1, host: hostname(), started: '', since: 'unknown' };
+    // Links are whole or not there: half a file is what a crashed disk left.
+    return { pid: 0, host: hostname(), started: '', since: 'unknown' };
   }
 }
 

@@ -1,0 +1,77 @@
+/** The live results of a poll over a graphql-ws subscription. */
+import { createClient } from 'graphql-ws';
+import { WebSocket } from 'ws';
+import { reasonOf } from './api.ts';
+import { Failure } from './failure.ts';
+import { RESULTS, type Results, readObject, readResults } from './results.ts';
+
+const RECONNECTS = 40;
+const RECONNECT_MS = 250;
+
+export interface Watch {
+  /** With the first results. */
+  readonly started: Promise<void>;
+  /** With the final results. Rejects where they cannot come any more. */
+  readonly final: Promise<Results>;
+  stop(): void;
+}
+
+/** Calls `onResults` with each results that arrive. A lost connection is made again for 10 s, one never made is not. */
+export function watch(graphql: URL, pollId: string, onResults: (results: Results) => void): Watch {
+  const url = new URL(graphql);
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+  let wasConnected = false;
+  const client = createClient({
+    url: url.href,
+    webSocketImpl: WebSocket,
+    retryAttempts: RECONNECTS,
+    retryWait: () => new Promise((resolve) => setTimeout(resolve, RECONNECT_MS)),
+    shouldRetry: () => wasConnected,
+    on: { connected: () => (wasConnected = true) },
+  });
+
+  let begin = (): void => {};
+  const started = new Promise<void>((resolve) => (begin = resolve));
+  const final = new Promise<Results>((resolve, reject) => {
+    const fail = (error: unknown): void =>
+      reject(error instanceof Failure ? error : new Failure(`The subscription at ${url} broke: ${wordsFor(error)}.`));
+    client.subscribe<Record<string, unknown>>(
+      {
+        query: `subscription ($pollId: ID!) { pollResults(pollId: $pollId) { ${RESULTS} } }`,
+        variables: { pollId },
+      },
+      {
+        next({ data, errors }) {
+          try {
+            if (errors !== undefined) throw errors;
+            const results = readResults(readObject(data).pollResults);
+            onResults(results);
+            begin();
+            if (results.isFinal) resolve(results);
+          } catch (error) {
+            fail(error);
+          }
+        },
+        error: fail,
+        complete: () => fail('it ended before the final results'),
+      },
+    );
+  });
+  // Whoever waits for it sees it; until then it is no unhandled rejection.
+  final.catch(() => {});
+  return {
+    started: Promise.race([started, final.then(() => {})]),
+    final,
+    stop: () => void client.dispose(),
+  };
+}
+
+/** graphql-ws gives errors of GraphQL, of the connection (an event), or the event of its close. */
+function wordsFor(error: unknown): string {
+  if (Array.isArray(error)) return wordsFor(error[0]);
+  if (typeof error !== 'object' || error === null) return String(error);
+  if ('error' in error && error.error instanceof Error) return reasonOf(error.error);
+  if ('message' in error && error.message !== '') return String(error.message);
+  if ('code' in error) return `closed with ${error.code}`;
+  return String(error);
+}
