@@ -1,5 +1,5 @@
 // The driver: `node run.mjs [figure …] [options]`. Without names it measures all figures. README.md explains the options.
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { makeBench } from './lib/bench.mjs';
@@ -40,6 +40,10 @@ const { values, positionals } = parseArgs({
 });
 
 const chosen = positionals.length > 0 ? positionals : NAMES;
+if (!existsSync(here('./node_modules'))) {
+  console.error('The peers are not installed: npm ci --prefix bench');
+  process.exit(2);
+}
 const unknown = chosen.filter((name) => !NAMES.includes(name));
 if (unknown.length > 0) {
   console.error(`No such figure: ${unknown.join(', ')}. There are: ${NAMES.join(', ')}.`);

@@ -48,7 +48,7 @@ export function makeBench(options) {
               bench.problem(`run ${run + 1} of ${name} was disturbed: others used ${percent(noise)} of a core`);
           } catch (error) {
             samples[name].push(null);
-            bench.problem(`run ${run + 1} of ${name} failed: ${error.message.split('\n').slice(0, 4).join(' / ')}`);
+            bench.problem(`run ${run + 1} of ${name} failed: ${error.message.split('\n', 1)[0]}`);
           }
         }
       }

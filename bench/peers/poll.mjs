@@ -2,9 +2,10 @@
 // database: check the ballot, derive the voter key, look for an earlier ballot, count, sign the voter's token.
 import { createHmac, randomUUID } from 'node:crypto';
 
-export const POLL_ID = '0192f3a1-7c4e-7d2a-9b61-3e5f8a7c1d20';
+/** Ids of the same length as Pollcast makes them, so that all updates are about as long. */
+export const POLL_ID = 'p7me2m9fl5ik31re';
 export const CHOICES = ['Tabs', 'Spaces', 'Both of them', 'Neither'].map((label, position) => ({
-  id: `0192f3a1-7c4e-7d2a-9b61-3e5f8a7c1d3${position}`,
+  id: `${POLL_ID}.${position + 1}`,
   label,
   position,
 }));

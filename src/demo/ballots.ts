@@ -39,7 +39,8 @@ export function parseToi(text: string): Profile {
   const voters = orders.reduce((sum, order) => sum + order.voters, 0);
   const claimed = { 'NUMBER VOTERS': voters, 'NUMBER UNIQUE ORDERS': orders.length };
   for (const [key, found] of Object.entries(claimed)) {
-    if (Number(headerOf(key)) !== found) throw new Failure(`The ballots say ${key}: ${headerOf(key)}, but hold ${found}.`);
+    if (Number(headerOf(key)) !== found)
+      throw new Failure(`The ballots say ${key}: ${headerOf(key)}, but hold ${found}.`);
   }
   if (orders.some(({ ranking }) => ranking.some((choice) => names[choice] === undefined))) {
     throw new Failure('The ballots name a choice that is not in their header.');
@@ -49,9 +50,13 @@ export function parseToi(text: string): Profile {
 
 function parseOrder(line: string): Profile['orders'][number] {
   const [, voters, order] = /^(\d+): ([\d,{}]+)$/.exec(line) ?? [];
-  if (voters === undefined || order === undefined) throw new Failure(`The ballots have a line that is none: "${line}".`);
+  if (voters === undefined || order === undefined)
+    throw new Failure(`The ballots have a line that is none: "${line}".`);
   const [beforeTie = '', ...ties] = order.split('{');
-  const ranking = beforeTie.split(',').filter(Boolean).map((number) => Number(number) - 1);
+  const ranking = beforeTie
+    .split(',')
+    .filter(Boolean)
+    .map((number) => Number(number) - 1);
   return { voters: Number(voters), ranking, isCut: ties.length > 0 };
 }
 
@@ -64,16 +69,9 @@ export function ballotsOf(profile: Profile): Ranking[] {
 
 /** A shuffled copy; the same seed gives the same order on every machine. */
 export function shuffle<T>(items: readonly T[], seed: number): T[] {
-  const shuffled = [...items];
   const random = mulberry32(seed);
-  for (const [last, item] of [...shuffled.entries()].reverse()) {
-    const other = Math.floor(random() * (last + 1));
-    const swapped = shuffled[other];
-    if (swapped === undefined) continue;
-    shuffled[last] = swapped;
-    shuffled[other] = item;
-  }
-  return shuffled;
+  const drawn = items.map((item) => ({ item, lot: random() }));
+  return drawn.sort((a, b) => a.lot - b.lot).map(({ item }) => item);
 }
 
 /** Numbers from 0 to below 1 (https://gist.github.com/tommyettinger/46a874533244883189143505d203312c). */

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Failure } from './failure.ts';
 
@@ -35,7 +36,10 @@ export interface OwnServer {
 export function startServer(): OwnServer {
   const folder = mkdtempSync(join(tmpdir(), 'pollcast-demo-'));
   const env: Record<string, string> = { ...SETTINGS, DATA_DIR: folder };
-  for (const name of PASSED_ON) env[name] ??= process.env[name] ?? '';
+  for (const name of PASSED_ON) {
+    const value = process.env[name];
+    if (value !== undefined) env[name] = value;
+  }
   const child = spawn(process.execPath, ['--import', LEASH, PROGRAM], {
     env,
     // A group of its own: Ctrl-C reaches the demo alone, which then stops it.
@@ -50,11 +54,11 @@ export function startServer(): OwnServer {
     child.once('close', (code, signal) => resolve(lastWords || (signal ?? `exit ${code}`)));
   });
   const url = new Promise<string>((resolve, reject) => {
-    createInterface({ input: child.stdout }).on('line', (line) => {
+    onLine(child.stdout, (line) => {
       const found = /Open (http:\/\/\S+)\/graphql/.exec(line)?.[1];
       if (found !== undefined) resolve(found);
     });
-    createInterface({ input: child.stderr }).on('line', (line) => {
+    onLine(child.stderr, (line) => {
       // The line of a stack that names the error; the lines below are indented, and Node's version ends it.
       if (/^\S/.test(line) && !line.startsWith('Node.js v')) lastWords = line;
     });
@@ -82,4 +86,8 @@ export function startServer(): OwnServer {
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+function onLine(input: Readable | null, take: (line: string) => void): void {
+  if (input !== null) createInterface({ input }).on('line', take);
 }

@@ -9,10 +9,11 @@ const RECONNECTS = 40;
 const RECONNECT_MS = 250;
 
 export interface Watch {
-  /** With the first results. */
-  readonly started: Promise<void>;
-  /** With the final results. Rejects where they cannot come any more. */
+  /** Resolves when the first results are here; rejects where none can come. So does `final`. */
+  readonly first: Promise<void>;
   readonly final: Promise<Results>;
+  /** Rejects where no results can come any more before the final ones; else stays as it is. */
+  readonly broken: Promise<never>;
   stop(): void;
 }
 
@@ -31,7 +32,7 @@ export function watch(graphql: URL, pollId: string, onResults: (results: Results
   });
 
   let begin = (): void => {};
-  const started = new Promise<void>((resolve) => (begin = resolve));
+  const begun = new Promise<void>((resolve) => (begin = resolve));
   const final = new Promise<Results>((resolve, reject) => {
     const fail = (error: unknown): void =>
       reject(error instanceof Failure ? error : new Failure(`The subscription at ${url} broke: ${wordsFor(error)}.`));
@@ -57,11 +58,14 @@ export function watch(graphql: URL, pollId: string, onResults: (results: Results
       },
     );
   });
-  // Whoever waits for it sees it; until then it is no unhandled rejection.
-  final.catch(() => {});
+  const broken = final.then(() => new Promise<never>(() => {}));
+  const first = Promise.race([begun, broken]);
+  // Whoever waits for one of them sees it; the others are no unhandled rejections.
+  for (const promise of [first, final, broken]) promise.catch(() => {});
   return {
-    started: Promise.race([started, final.then(() => {})]),
+    first,
     final,
+    broken,
     stop: () => void client.dispose(),
   };
 }

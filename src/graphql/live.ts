@@ -83,7 +83,8 @@ builder.subscriptionFields((t) => ({
           'The version that you have. If it is the newest, the first update is the next one; else the newest comes at once. A lower version than yours means that the server was restored from a copy.',
       }),
       everyMs: t.arg.int({
-        description: 'At most one update in that many milliseconds, 0 to 3 600 000; the final results come at once.',
+        description:
+          'At most one update in that many milliseconds, 0 to 3 600 000. A change after a quiet interval and the final results come at once.',
       }),
     },
     subscribe: (_, { pollId, afterVersion, everyMs }) => {

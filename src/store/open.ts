@@ -1,13 +1,7 @@
 /** Opens the database: Postgres by URL, else PGlite in a folder. Everything above sees one `Database`. */
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { PGlite } from '@electric-sql/pglite';
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core';
-import { drizzle as drizzlePglite } from 'drizzle-orm/pglite';
-import { migrate as migratePglite } from 'drizzle-orm/pglite/migrator';
-import { drizzle as drizzlePostgres } from 'drizzle-orm/postgres-js';
-import { migrate as migratePostgres } from 'drizzle-orm/postgres-js/migrator';
-import postgres from 'postgres';
 import { InvalidInputError } from '../core/errors.ts';
 import { lockFolder } from './lock.ts';
 
@@ -31,7 +25,12 @@ export async function openDatabase(where: {
   return where.databaseUrl === null ? openFolder(where.dataDir) : openUrl(where.databaseUrl);
 }
 
+// Each driver is loaded only where it is used: the other one would cost the start a good part of a second.
+
 async function openUrl(url: string): Promise<Database> {
+  const { default: postgres } = await import('postgres');
+  const { drizzle } = await import('drizzle-orm/postgres-js');
+  const { migrate } = await import('drizzle-orm/postgres-js/migrator');
   const client = postgres(url, {
     max: 10,
     connect_timeout: 10,
@@ -43,7 +42,7 @@ async function openUrl(url: string): Promise<Database> {
     const migrator = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
     try {
       await migrator`select pg_advisory_lock(${MIGRATION_LOCK})`;
-      await migratePostgres(drizzlePostgres(migrator), { migrationsFolder: MIGRATIONS });
+      await migrate(drizzle(migrator), { migrationsFolder: MIGRATIONS });
     } finally {
       await migrator.end({ timeout: 5 });
     }
@@ -53,7 +52,7 @@ async function openUrl(url: string): Promise<Database> {
   }
   return {
     kind: 'postgres',
-    drizzle: drizzlePostgres(client),
+    drizzle: drizzle(client),
     rows: async (text, params) => client.unsafe(text, params.map(asParameter), { prepare: true }),
     close: () => client.end({ timeout: 5 }),
   };
@@ -76,15 +75,18 @@ async function openFolder(folder: string): Promise<Database> {
     throw new InvalidInputError(`DATA_DIR: cannot write to "${folder}": ${reason(error)}`);
   }
   const unlock = lockFolder(folder);
-  let client: PGlite | undefined;
+  const { PGlite } = await import('@electric-sql/pglite');
+  const { drizzle } = await import('drizzle-orm/pglite');
+  const { migrate } = await import('drizzle-orm/pglite/migrator');
+  let client: InstanceType<typeof PGlite> | undefined;
   try {
     client = await PGlite.create({ dataDir: `${folder}/pglite` });
-    const drizzle = drizzlePglite(client);
-    await migratePglite(drizzle, { migrationsFolder: MIGRATIONS });
+    const db = drizzle(client);
+    await migrate(db, { migrationsFolder: MIGRATIONS });
     const open = client;
     return {
       kind: 'pglite',
-      drizzle,
+      drizzle: db,
       rows: async (text, params) => (await open.query<Record<string, unknown>>(text, params)).rows,
       close: async () => {
         await open.close();

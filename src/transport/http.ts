@@ -1,6 +1,5 @@
 /** node:http: the operation endpoint on its short way, Yoga for all that is unusual, pages and health. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
 import { GraphQLError } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { LIMITS } from '../access/limits.ts';
@@ -279,7 +278,8 @@ function makeYoga(engine: Engine, log: Log) {
       error() {},
     },
     graphiql: { title: 'Pollcast', subscriptionsProtocol: 'WS', defaultTabs: EXAMPLES },
-    renderGraphiQL,
+    // 5 MB of script: loaded when somebody opens the page.
+    renderGraphiQL: async (page) => (await import('@graphql-yoga/render-graphiql')).renderGraphiQL(page),
     plugins: [onEngine(engine)],
   });
 }

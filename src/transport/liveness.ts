@@ -27,7 +27,7 @@ export function makeLiveness(clock: Clock, roundMs: number, slots = 20): Livenes
   });
   return {
     add(peer) {
-      // Behind the hand, so that a newcomer is left alone for a whole round.
+      // Spread evenly, whenever they come.
       next = (next + 1) % slots;
       const slot = wheel[next];
       slot?.add(peer);

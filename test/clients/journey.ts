@@ -87,7 +87,9 @@ export class Feed {
     this.inbox.push({ type: 'next', results: data.pollResults });
   }
 
-  errors(errors: readonly { readonly message: string; readonly extensions?: { readonly code?: unknown } }[]): void {
+  errors(
+    errors: readonly { readonly message: string; readonly extensions?: Readonly<Record<string, unknown>> }[],
+  ): void {
     this.inbox.push({
       type: 'errors',
       errors: errors.map(({ message, extensions }) => ({ message, extensions: { code: String(extensions?.code) } })),

@@ -1,0 +1,240 @@
+/** Each group is run and encoded once, whatever the number of its subscribers and the versions they resume from. */
+import { describe, expect, test } from 'vitest';
+import { PollNotOpenError } from '../../src/core/errors.ts';
+import type { Clock } from '../../src/core/ports.ts';
+import { makeGroup } from '../../src/live/group.ts';
+import type { Outlet, Update } from '../../src/live/mailbox.ts';
+import { makeSlowReaders } from '../../src/live/slow.ts';
+import { makeLiveness } from '../../src/transport/liveness.ts';
+
+/** Time that moves only when a test says so. */
+function manualClock() {
+  let now = 0;
+  let timers: { at: number; run: () => void; every: number | null }[] = [];
+  const clock: Clock = {
+    now: () => now,
+    after: (ms, run) => add({ at: now + ms, run, every: null }),
+    every: (ms, run) => add({ at: now + ms, run, every: ms }),
+  };
+  function add(timer: (typeof timers)[number]): () => void {
+    timers.push(timer);
+    return () => {
+      timers = timers.filter((other) => other !== timer);
+    };
+  }
+  return {
+    clock,
+    get timers() {
+      return timers.length;
+    },
+    pass(ms: number) {
+      const end = now + ms;
+      for (;;) {
+        const next = timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
+        if (next === undefined) break;
+        now = next.at;
+        if (next.every === null) timers = timers.filter((timer) => timer !== next);
+        else next.at += next.every;
+        next.run();
+      }
+      now = end;
+    },
+  };
+}
+
+class Reader implements Outlet {
+  readonly got: Update[] = [];
+  queued = 0;
+  end_ = 0;
+  dropped = 0;
+  failure: unknown = null;
+  backlog = () => this.queued;
+  send(update: Update) {
+    expect(this.queued).toBe(0);
+    this.got.push(update);
+  }
+  end() {
+    this.end_++;
+  }
+  fail(error: unknown) {
+    this.failure = error;
+  }
+  drop() {
+    this.dropped++;
+  }
+  get cursors() {
+    return this.got.map(({ cursor }) => cursor);
+  }
+}
+
+const settled = async () => {
+  for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+};
+
+function groupOf(everyMs = 0) {
+  const time = manualClock();
+  const encoded: number[] = [];
+  let emptied = 0;
+  const slow = makeSlowReaders(time.clock, 30_000, () => {});
+  const group = makeGroup<number>({
+    clock: time.clock,
+    slow,
+    everyMs,
+    encode: async (state) => {
+      encoded.push(state);
+      return Buffer.from(String(state));
+    },
+    onFault: (error) => expect.fail(String(error)),
+    onDelivered: () => {},
+    onEmpty: () => emptied++,
+  });
+  const at = (cursor: number, final = false) => ({ cursor, final, state: cursor });
+  return { time, group, encoded, slow, at, emptied: () => emptied };
+}
+
+describe('a group', () => {
+  test('L1 two thousand subscribers cost one execution, and all get the same bytes', async () => {
+    const { group, encoded, at } = groupOf();
+    const readers = Array.from({ length: 2_000 }, () => new Reader());
+    await Promise.all(readers.map((reader, index) => group.join(reader, at(5), index % 7)));
+    expect(encoded).toEqual([5]);
+    group.offer(at(6));
+    await settled();
+    expect(encoded).toEqual([5, 6]);
+    expect(new Set(readers.map(({ got }) => got.at(-1)?.payload)).size).toBe(1);
+    for (const [index, { cursors }] of readers.entries()) expect(cursors).toEqual(index % 7 === 5 ? [6] : [5, 6]);
+  });
+
+  test('L3 what comes during a pass reaches everybody, those at the front too', async () => {
+    const { group, at } = groupOf();
+    const readers = Array.from({ length: 1_000 }, () => new Reader());
+    for (const reader of readers) await group.join(reader, at(1), null);
+    group.offer(at(2));
+    await new Promise(setImmediate);
+    group.offer(at(3));
+    await settled();
+    for (const { cursors } of readers) {
+      expect(cursors.at(-1)).toBe(3);
+      expect([...cursors].sort()).toEqual(cursors);
+    }
+  });
+
+  test('L5 a slow reader holds one pending update, the newest; it gets that when it has caught up', async () => {
+    const { group, at, time, slow } = groupOf();
+    const [fast, lazy] = [new Reader(), new Reader()];
+    await group.join(fast, at(1), null);
+    await group.join(lazy, at(1), null);
+    lazy.queued = 100;
+    for (const cursor of [2, 3, 4, 5]) {
+      group.offer(at(cursor));
+      await settled();
+    }
+    expect(fast.cursors).toEqual([1, 2, 3, 4, 5]);
+    expect(lazy.cursors).toEqual([1]);
+    expect(slow.size).toBe(1);
+    lazy.queued = 0;
+    time.pass(25);
+    expect(lazy.cursors).toEqual([1, 5]);
+    expect(slow.size).toBe(0);
+    expect(time.timers).toBe(0);
+  });
+
+  test('L5 thirty seconds without progress and it is dropped; any progress starts them again', async () => {
+    const { group, at, time } = groupOf();
+    const stuck = new Reader();
+    const leave = await group.join(stuck, at(1), null);
+    stuck.queued = 100;
+    group.offer(at(2));
+    await settled();
+    time.pass(29_000);
+    stuck.queued = 99;
+    time.pass(29_000);
+    expect(stuck.dropped).toBe(0);
+    time.pass(1_500);
+    expect(stuck.dropped).toBe(1);
+    leave();
+    expect(time.timers).toBe(0);
+  });
+
+  test('L4 everyMs: one update an interval, the newest; a final one does not wait', async () => {
+    const { group, at, time } = groupOf(1_000);
+    const reader = new Reader();
+    await group.join(reader, at(1), null);
+    for (const cursor of [2, 3, 4]) {
+      group.offer(at(cursor));
+      await settled();
+    }
+    expect(reader.cursors).toEqual([1, 2]);
+    time.pass(1_000);
+    await settled();
+    expect(reader.cursors).toEqual([1, 2, 4]);
+    group.offer(at(5, true));
+    await settled();
+    expect(reader.cursors).toEqual([1, 2, 4, 5]);
+    expect(reader.end_).toBe(1);
+  });
+
+  test('L6 the final update reaches a slow reader before the end', async () => {
+    const { group, at, time } = groupOf();
+    const lazy = new Reader();
+    await group.join(lazy, at(1), null);
+    lazy.queued = 1;
+    group.offer(at(2, true));
+    await settled();
+    expect(lazy.end_).toBe(0);
+    lazy.queued = 0;
+    time.pass(25);
+    expect(lazy.cursors).toEqual([1, 2]);
+    expect(lazy.end_).toBe(1);
+  });
+
+  test('who leaves gets nothing more; the last one closes the group', async () => {
+    const { group, at, emptied } = groupOf();
+    const [one, two] = [new Reader(), new Reader()];
+    const leaveOne = await group.join(one, at(1), null);
+    const leaveTwo = await group.join(two, at(1), null);
+    leaveOne();
+    group.offer(at(2));
+    await settled();
+    expect([one.cursors, two.cursors]).toEqual([[1], [1, 2]]);
+    expect(emptied()).toBe(0);
+    leaveTwo();
+    expect(emptied()).toBe(1);
+  });
+
+  test('a failure reaches everybody once', async () => {
+    const { group, at } = groupOf();
+    const readers = [new Reader(), new Reader()];
+    for (const reader of readers) await group.join(reader, at(1), null);
+    const error = new PollNotOpenError('gone');
+    group.fail(error);
+    expect(readers.map(({ failure }) => failure)).toEqual([error, error]);
+    expect(group.size).toBe(0);
+  });
+});
+
+describe('liveness', () => {
+  test('a peer that gives no sign of life is cut within two rounds, one that does stays', () => {
+    const time = manualClock();
+    const liveness = makeLiveness(time.clock, 25_000);
+    const cut: string[] = [];
+    const peer = (name: string, answers: boolean) => {
+      let heard = true;
+      return {
+        look() {
+          const alive = heard;
+          heard = answers;
+          return alive;
+        },
+        cut: () => cut.push(name),
+      };
+    };
+    const removals = [liveness.add(peer('dead', false)), liveness.add(peer('alive', true))];
+    time.pass(50_000);
+    expect(cut).toEqual(['dead']);
+    for (const remove of removals) remove();
+    expect(liveness.size).toBe(0);
+    liveness.stop();
+    expect(time.timers).toBe(0);
+  });
+});
