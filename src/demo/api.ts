@@ -1,4 +1,5 @@
 /** GraphQL over HTTP on connections that stay open. */
+import { setMaxListeners } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -39,6 +40,9 @@ export function makeApi(url: URL, connections: number): Api {
   const { Agent, request } = url.protocol === 'https:' ? https : http;
   const agent = new Agent({ keepAlive: true, maxSockets: connections });
   const closing = new AbortController();
+  // All of them may be pausing at once.
+  setMaxListeners(0, closing.signal);
+  const underway = new Set<http.ClientRequest>();
   let wentThroughAt = performance.now();
 
   async function ask({ query, variables = {}, organizerKey }: Operation): Promise<Record<string, unknown>> {
@@ -78,6 +82,8 @@ export function makeApi(url: URL, connections: number): Api {
       });
       sent.on('timeout', () => sent.destroy(new Error(`no answer within ${ANSWER_MS / 1_000} s`)));
       sent.on('error', reject);
+      sent.on('close', () => underway.delete(sent));
+      underway.add(sent);
       sent.end(body);
     });
   }
@@ -87,6 +93,8 @@ export function makeApi(url: URL, connections: number): Api {
     persist,
     close() {
       closing.abort();
+      // The agent alone would give new connections to those that still wait for one.
+      for (const sent of underway) sent.destroy();
       agent.destroy();
     },
   };

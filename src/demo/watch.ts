@@ -22,13 +22,17 @@ export function watch(graphql: URL, pollId: string, onResults: (results: Results
   const url = new URL(graphql);
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
   let wasConnected = false;
+  let socket: unknown;
   const client = createClient({
     url: url.href,
     webSocketImpl: WebSocket,
     retryAttempts: RECONNECTS,
     retryWait: () => new Promise((resolve) => setTimeout(resolve, RECONNECT_MS)),
     shouldRetry: () => wasConnected,
-    on: { connected: () => (wasConnected = true) },
+    on: {
+      opened: (opened) => (socket = opened),
+      connected: () => (wasConnected = true),
+    },
   });
 
   let begin = (): void => {};
@@ -66,7 +70,12 @@ export function watch(graphql: URL, pollId: string, onResults: (results: Results
     first,
     final,
     broken,
-    stop: () => void client.dispose(),
+    stop() {
+      // Rejects where it was connecting again.
+      Promise.resolve(client.dispose()).catch(() => {});
+      // The closing handshake with a server that hangs takes half a minute.
+      if (socket instanceof WebSocket) socket.terminate();
+    },
   };
 }
 

@@ -26,7 +26,7 @@ test('GraphiQL opens with operations that create, watch and vote, and asks no fo
 
   // What it can load lazily: the schema's documentation, the explorer, the settings.
   await page.getByRole('button', { name: 'Show Documentation Explorer' }).click();
-  await page.getByText('What can be asked.').waitFor(PATIENCE);
+  await page.getByText('All Schema Types').waitFor(PATIENCE);
   await page.getByRole('button', { name: 'Show GraphiQL Explorer' }).click();
   await page.getByRole('button', { name: 'Open settings dialog' }).click();
   await page.getByRole('dialog').waitFor(PATIENCE);
@@ -170,10 +170,14 @@ async function openContext(options: { proxy?: { server: string } } = {}): Promis
     foreign: () => urls.filter((url) => !own.test(url)),
     async open(tab = 'CreatePoll') {
       const page = await context.newPage();
+      const introspected = page.waitForResponse((answer) => answer.request().method() === 'POST', PATIENCE);
       await page.goto(server.graphql);
+      await introspected;
+      for (const editor of ['Operation Editor', 'Variables', 'Result Window']) {
+        await page.getByRole('region', { name: editor }).locator('.view-lines').first().waitFor(PATIENCE);
+      }
       await page.getByRole('tab', { name: tab }).getByRole('button', { name: tab }).click();
       await page.locator('[role=tab][aria-selected=true]').filter({ hasText: tab }).waitFor(PATIENCE);
-      await page.getByRole('button', { name: /^Execute query/ }).waitFor(PATIENCE);
       return page;
     },
     [Symbol.asyncDispose]: () => context.close(),
