@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { LIMITS } from './access/limits.ts';
 import { makeVoters } from './access/voters.ts';
+import { makeLocalPresence } from './bus/local.ts';
 import { type Config, readSecret } from './config.ts';
 import { InvalidInputError } from './core/errors.ts';
 import type { Clock, Log, Store } from './core/ports.ts';
@@ -17,6 +18,7 @@ import { makeManage } from './polls/manage.ts';
 import { openStore } from './store/store.ts';
 import { makeHttpServer } from './transport/http.ts';
 import { makeLiveness } from './transport/liveness.ts';
+import { makePolling } from './transport/polling.ts';
 import { makeEventStreams } from './transport/sse.ts';
 import { makeWebSockets } from './transport/ws.ts';
 
@@ -28,7 +30,12 @@ export interface App {
   readonly services: Services;
   readonly store: Store;
   /** How many connections are open now. */
-  readonly connections: () => { readonly webSockets: number; readonly streams: number; readonly watching: number };
+  readonly connections: () => {
+    readonly webSockets: number;
+    readonly streams: number;
+    readonly waiting: number;
+    readonly watching: number;
+  };
   /** Takes nothing more, finishes what it took, closes all connections, and resolves when nothing is left running. */
   stop(): Promise<void>;
 }
@@ -61,6 +68,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     store,
     clock,
     log,
+    presence: makeLocalPresence(),
     intervalMs: config.liveIntervalMs,
     ...(stallMs === undefined ? {} : { stallMs }),
   });
@@ -76,8 +84,9 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   const engine = makeEngine(log);
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
   const streams = makeEventStreams(liveness);
+  const polling = makePolling(clock);
   const webSockets = makeWebSockets({ engine, services, liveness, log });
-  const server = makeHttpServer({ engine, services, streams, webSockets, log, ready: () => store.ping() });
+  const server = makeHttpServer({ engine, services, streams, polling, webSockets, log, ready: () => store.ping() });
   try {
     await listen(server, config);
   } catch (error) {
@@ -91,11 +100,17 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     url: `http://${host}:${port}`,
     services,
     store,
-    connections: () => ({ webSockets: webSockets.size, streams: streams.size, watching: hub.watching }),
+    connections: () => ({
+      webSockets: webSockets.size,
+      streams: streams.size,
+      waiting: polling.size,
+      watching: hub.watching,
+    }),
     async stop() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       await batcher.drain();
       streams.close();
+      polling.close();
       await webSockets.close(1001, 'The server is going away', 0);
       server.closeIdleConnections();
       const patience = setTimeout(() => server.closeAllConnections(), 2_000);

@@ -18,6 +18,8 @@ export const LIMITS = {
   mutationFields: 10,
   /** Ballots that wait for their batch; beyond, a vote is refused at once (V9). */
   waitingBallots: 20_000,
+  /** Milliseconds that a long poll may wait. */
+  waitMs: 30_000,
   /** Milliseconds for the first message of a WebSocket connection; raised from 3 s, or a reconnect storm feeds itself. */
   connectionInitMs: 15_000,
 } as const;

@@ -20,6 +20,16 @@ export interface Log {
   error(fields: object, message: string): void;
 }
 
+/** How many watch a poll, over all instances. */
+export interface Presence {
+  /** How many watch it here. MUST be cheap: it is called with everyone who comes and goes. */
+  report(pollId: string, watching: number): void;
+  /** As far as is known; never below what was reported here. */
+  total(pollId: string): number;
+  /** Called with the poll when another instance's number has changed. MUST NOT call back for `report`. */
+  listen(onChange: (pollId: string) => void): Stop;
+}
+
 /** A poll and its counts at one version. `counts` belongs to whoever received it. */
 export interface PollState {
   readonly poll: Poll;

@@ -1,4 +1,4 @@
-/** Real ballots from a PrefLib file (https://preflib.github.io/PrefLib-Jekyll/format), and the order to cast them in. */
+/** Real ballots from a PrefLib file (https://www.preflib.org), and the order to cast them in. */
 import { Failure } from './failure.ts';
 
 /** Choices by their place in `names`, the best first. */
@@ -74,7 +74,7 @@ export function shuffle<T>(items: readonly T[], seed: number): T[] {
   return drawn.sort((a, b) => a.lot - b.lot).map(({ item }) => item);
 }
 
-/** Numbers from 0 to below 1 (https://gist.github.com/tommyettinger/46a874533244883189143505d203312c). */
+/** Numbers from 0 to below 1: the generator of that name. */
 function mulberry32(seed: number): () => number {
   let state = seed;
   return () => {

@@ -8,7 +8,7 @@ interface Row {
   readonly counted: Figure;
   /** What these ballots must come to. */
   readonly expected: Figure;
-  /** Null: not a figure of the official count, which dropped the last two in one round. */
+  /** Null: not comparable, the official count had three rounds: Smith, Simpson and the write-ins went at once. */
   readonly official: Figure | null;
 }
 

@@ -60,7 +60,8 @@ function standing(results: Results | null): string {
   if (results === null || results.winner === null || last === undefined) return 'waiting for the first ballots';
   const tallies = [...last.tallies].sort((a, b) => b.votes - a.votes).slice(0, 2);
   const count = tallies.map(({ label, votes }) => `${surname(label)} ${votes}`).join(', ');
-  return `${results.isFinal ? 'runoff' : 'runoff so far'}: ${results.winner} ${results.isFinal ? 'wins' : 'leads'} in round ${last.number} (${count})`;
+  const verdict = results.isFinal ? `runoff: ${results.winner} wins` : `runoff so far: ${results.winner} leads`;
+  return `${verdict} in round ${last.number} (${count})`;
 }
 
 function drawBar(filled: number, space: number, { isUnicode }: Style): string {

@@ -1,5 +1,6 @@
 /** The whole demo: ballots, a server, the replay, the comparison. */
 import { readFile } from 'node:fs/promises';
+import { reasonOf } from './api.ts';
 import { ballotsOf, type Profile, parseToi, shuffle } from './ballots.ts';
 import { QUESTION } from './election.ts';
 import { Failure } from './failure.ts';
@@ -48,8 +49,8 @@ export async function play(options: Options, screen: Screen, signal: AbortSignal
 }
 
 async function readBallots(): Promise<Profile> {
-  const text = await readFile(BALLOTS, 'utf8').catch((error: Error) => {
-    throw new Failure(`The ballots cannot be read: ${error.message}`);
+  const text = await readFile(BALLOTS, 'utf8').catch((error: unknown) => {
+    throw new Failure(`The ballots cannot be read: ${reasonOf(error)}.`);
   });
   return parseToi(text);
 }

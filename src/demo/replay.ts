@@ -66,11 +66,10 @@ async function voteAndWatch(
     const tookMs = performance.now() - began;
     await Promise.race([closeElection(api, election), live.broken, stopped]);
     const final = await Promise.race([inTime(live.final, 'final'), stopped]);
-    pace = Math.round((cast / tookMs) * 1_000);
     stopDrawing();
-    screen.say(
-      `Closed: ${cast} ballots were cast in ${(tookMs / 1_000).toFixed(1)} s, version ${final.version} is final.`,
-    );
+    const average = Math.round((cast / tookMs) * 1_000);
+    const took = `${(tookMs / 1_000).toFixed(1)} s, ${average} a second`;
+    screen.say(`Closed: ${cast} ballots were cast in ${took}; version ${final.version} is final.`);
     return final;
   } finally {
     stopDrawing();

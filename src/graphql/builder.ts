@@ -5,7 +5,7 @@ import RelayPlugin from '@pothos/plugin-relay';
 import { GraphQLError } from 'graphql';
 import type { Viewer } from '../access/viewer.ts';
 import type { Voters } from '../access/voters.ts';
-import type { Hub } from '../live/hub.ts';
+import type { Hub, PollView } from '../live/hub.ts';
 import type { Intake } from '../polls/intake.ts';
 import type { Manage } from '../polls/manage.ts';
 
@@ -23,6 +23,8 @@ export interface Context {
   readonly viewer: Viewer;
   /** Keeps a new voter token for the viewer, where the transport can (a browser's cookie). True: the caller need not see it. */
   readonly keepVoterToken: ((token: string) => boolean) | null;
+  /** Where the poll stands, given to a query that waited for it with a whole group; null: it is gone. */
+  readonly standing?: PollView | null;
   /** The voter token that came with the request itself, to be given back; null where a cookie holds it. */
   readonly voterToken: string | null;
 }

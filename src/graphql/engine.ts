@@ -8,9 +8,12 @@ import {
   type ExecutionArgs,
   type ExecutionResult,
   execute as executeOperation,
+  type FieldNode,
   GraphQLError,
   type GraphQLSchema,
+  getArgumentValues,
   getOperationAST,
+  getVariableValues,
   Kind,
   type OperationDefinitionNode,
   parse as parseDocument,
@@ -22,12 +25,12 @@ import { LIMITS } from '../access/limits.ts';
 import { NOBODY } from '../access/viewer.ts';
 import { PollcastError } from '../core/errors.ts';
 import type { Log, Stop } from '../core/ports.ts';
-import type { PollView } from '../live/hub.ts';
+import type { PollView, Watch } from '../live/hub.ts';
 import type { Outlet } from '../live/mailbox.ts';
 import type { Context } from './builder.ts';
 import { asGraphQLError, maskError } from './errors.ts';
 import { checkSize } from './limits.ts';
-import { LiveSource } from './live.ts';
+import { LiveSource, readWait } from './live.ts';
 import { schema } from './schema.ts';
 
 /** A document that is ready to run, with the one operation that was asked for. */
@@ -65,8 +68,39 @@ export interface Engine {
     outlet: Outlet,
     after?: number,
   ): Promise<Stop | readonly GraphQLError[]>;
+  /** A query that asks to wait for newer results and for nothing else: what it waits for. Null: any other, or malformed. */
+  waitOf(prepared: Prepared, variables: Variables): Wait | null;
+  /** Waits with everybody who asks the same: the answer is run and encoded once. Never rejects. */
+  wait(
+    prepared: Prepared,
+    variables: Variables,
+    context: Context,
+    wait: Wait,
+    outlet: Outlet,
+  ): Promise<Stop | readonly GraphQLError[]>;
+  /** `PollResults` as plain JSON, for those who speak no GraphQL. Rejects with what the hub rejects with. */
+  watchPlain(
+    pollId: string,
+    context: Context,
+    outlet: Outlet,
+    after: number | null,
+    presence: Watch['presence'],
+  ): Promise<Stop>;
   mask(error: unknown): GraphQLError;
 }
+
+export interface Wait {
+  readonly pollId: string;
+  /** Null: answer with what is there. */
+  readonly afterVersion: number | null;
+  readonly waitMs: number;
+}
+
+const PLAIN = `query Plain($pollId: ID!) { pollResults(pollId: $pollId) { pollId version status isFinal ballotCount
+  tallies { ...Tally } runoff { rounds { number tallies { ...Tally } eliminated { ...Choice } exhausted } winner { ...Choice } }
+  rating { mean median histogram { value votes } } updatedAt } }
+  fragment Tally on ChoiceTally { choiceId label votes share }
+  fragment Choice on Choice { id label position }`;
 
 export function isRefusal(prepared: Prepared | readonly GraphQLError[]): prepared is readonly GraphQLError[] {
   return Array.isArray(prepared);
@@ -169,6 +203,8 @@ export function makeEngine(log: Log): Engine {
             groupKey: groupKey(prepared, variables, context),
             after: after ?? source.after,
             everyMs: source.everyMs,
+            // Who looks at the audience is not part of it.
+            presence: source.topic === 'audience' ? 'none' : 'staying',
             encode: encoderFor(prepared, variables, groupContext(prepared, context), source),
           },
           outlet,
@@ -178,9 +214,62 @@ export function makeEngine(log: Log): Engine {
       }
     },
 
+    waitOf(prepared, variables) {
+      const field = waitingField(prepared.operation);
+      const definition = schema.getQueryType()?.getFields().pollResults;
+      if (field === null || definition === undefined) return null;
+      try {
+        const values = getVariableValues(schema, prepared.operation.variableDefinitions ?? [], variables ?? {});
+        const { pollId, afterVersion, waitMs } = getArgumentValues(definition, field, values.coerced);
+        const wait = readWait(asInt(afterVersion), asInt(waitMs));
+        return wait === null || typeof pollId !== 'string' ? null : { pollId, ...wait };
+      } catch {
+        // What is wrong with it is said where it is executed.
+        return null;
+      }
+    },
+
+    async wait(prepared, variables, context, wait, outlet) {
+      try {
+        return await context.services.hub.watch(
+          {
+            pollId: wait.pollId,
+            topic: 'results',
+            groupKey: groupKey(prepared, variables, context),
+            after: wait.afterVersion,
+            everyMs: 0,
+            encode: encodeQuery(prepared, variables, groupContext(prepared, context)),
+            presence: wait.afterVersion === null ? 'none' : 'returning',
+          },
+          outlet,
+        );
+      } catch (error) {
+        return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error)];
+      }
+    },
+
+    watchPlain(pollId, context, outlet, after, presence) {
+      const prepared = engine.prepare(PLAIN, null);
+      if (isRefusal(prepared)) throw new Error(`The plain query is not in order: ${prepared.join()}`);
+      const whole = encodeQuery(prepared, { pollId }, groupContext(prepared, context));
+      const encode = async (view: PollView): Promise<Buffer> => inside(await whole(view));
+      return context.services.hub.watch(
+        { pollId, topic: 'results', groupKey: 'plain', after, everyMs: 0, encode, presence },
+        outlet,
+      );
+    },
+
     mask: (error) => maskError(error, log),
   };
   return engine;
+
+  /** A query on where the poll stands, run once for all who wait for it. */
+  function encodeQuery(prepared: Prepared, variables: Variables, contextValue: Context) {
+    return async (standing: PollView): Promise<Buffer> => {
+      const result = await engine.execute(prepared, variables, { ...contextValue, standing });
+      return Buffer.from(JSON.stringify(result));
+    };
+  }
 
   function masked(result: ExecutionResult): ExecutionResult {
     if (result.errors === undefined) return result;
@@ -212,6 +301,26 @@ function groupKey(prepared: Prepared, variables: Variables, context: Context): s
 function groupContext(prepared: Prepared, context: Context): Context {
   const { services, viewer } = context;
   return { services, viewer: prepared.personal ? viewer : NOBODY, voterToken: null, keepVoterToken: null };
+}
+
+const BEFORE = '{"data":{"pollResults":'.length;
+
+/** The results out of `{"data":{"pollResults":…}}`. */
+function inside(answer: Buffer): Buffer {
+  if (answer[BEFORE] !== 0x7b) throw new Error(`Results could not be encoded: ${answer.toString()}`);
+  return answer.subarray(BEFORE, answer.length - '}}'.length);
+}
+
+function asInt(value: unknown): number | null {
+  return typeof value === 'number' ? value : null;
+}
+
+/** `pollResults` where it is all that a query asks for, and asks to wait. */
+function waitingField(operation: OperationDefinitionNode): FieldNode | null {
+  const [field, ...others] = operation.selectionSet.selections;
+  if (operation.operation !== 'query' || others.length > 0 || field?.kind !== Kind.FIELD) return null;
+  if (field.name.value !== 'pollResults' || (field.directives?.length ?? 0) > 0) return null;
+  return field.arguments?.some(({ name }) => name.value === 'waitMs') === true ? field : null;
 }
 
 function asResult(source: unknown): ExecutionResult {

@@ -1,4 +1,5 @@
 /** The subscriptions on a poll, and the query that polls for its results. */
+import { LIMITS } from '../access/limits.ts';
 import { InvalidInputError } from '../core/errors.ts';
 import type { Results } from '../core/tally.ts';
 import type { PollView, Topic } from '../live/hub.ts';
@@ -21,20 +22,35 @@ builder.queryField('pollResults', (t) =>
     description: 'The results as they stand; null where there is no such poll.',
     args: {
       pollId: t.arg.id({ required: true, description: 'The poll.' }),
-      afterVersion: t.arg.int({ description: 'Wait for a version newer than this one. Not supported yet.' }),
+      afterVersion: t.arg.int({
+        description: 'The version that you have: with `waitMs`, the answer waits until there is a newer one.',
+      }),
       waitMs: t.arg.int({
         defaultValue: 0,
-        description: 'How long to wait at most, in milliseconds, 0 to 30 000. Above 0: not supported yet.',
+        description:
+          'How long to wait at most, in milliseconds, 0 to 30 000; then the current results are answered. Takes `afterVersion`.',
       }),
     },
     resolve: async (_, { pollId, afterVersion, waitMs }, ctx) => {
-      if (afterVersion != null || (waitMs ?? 0) !== 0) {
-        throw new InvalidInputError('afterVersion, waitMs: waiting is not supported yet; subscribe instead.');
-      }
+      if (ctx.standing !== undefined) return ctx.standing?.results() ?? null;
+      const wait = readWait(afterVersion, waitMs);
+      if (wait !== null) await ctx.services.hub.newer(pollId, wait.afterVersion, wait.waitMs);
       return (await ctx.services.hub.read(pollId))?.results() ?? null;
     },
   }),
 );
+
+/** What to wait for; null: nothing. Throws `InvalidInputError`. */
+export function readWait(
+  afterVersion: number | null | undefined,
+  waitMs: number | null | undefined,
+): { readonly afterVersion: number; readonly waitMs: number } | null {
+  const ms = waitMs ?? 0;
+  if (ms < 0 || ms > LIMITS.waitMs) throw new InvalidInputError(`waitMs: ${ms}, must be 0 to ${LIMITS.waitMs}.`);
+  if (ms === 0) return null;
+  if (afterVersion == null) throw new InvalidInputError('waitMs: takes afterVersion, the version that you have.');
+  return { afterVersion, waitMs: ms };
+}
 
 /**
  * What a subscription field answers: what to watch. A transport hands it to the hub, which runs it once for a whole
@@ -106,11 +122,14 @@ builder.subscriptionFields((t) => ({
   }),
   pollAudience: t.field({
     type: PollAudience,
-    description: 'How many watch a poll. Not supported yet: answers an error.',
-    args: { pollId: t.arg.id({ required: true, description: 'The poll.' }) },
-    subscribe: (_, { pollId }): LiveSource<{ pollId: string; watching: number }> => {
-      throw new InvalidInputError(`pollAudience is not supported yet (poll ${pollId}).`);
-    },
+    description:
+      'How many watch a poll, over all transports: first as it is, then whenever it changes, at most once a second. Who only watches this does not count.',
+    args: { pollId: t.arg.id({ required: true, description: 'The poll; an error where there is none.' }) },
+    subscribe: (_, { pollId }) =>
+      new LiveSource<{ pollId: string; watching: number }>({ pollId, topic: 'audience', everyMs: 1_000 }, (view) => ({
+        pollId,
+        watching: view.watching(),
+      })),
     resolve: (audience: { pollId: string; watching: number }) => audience,
   }),
 }));

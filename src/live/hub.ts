@@ -4,10 +4,11 @@
  *
  * Results are computed when somebody needs them, at most once a version: a commit costs a few additions.
  */
-import { type PollcastError, pollNotFound } from '../core/errors.ts';
+import { NotFoundError, type PollcastError, pollNotFound } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
-import type { Clock, Log, PollChange, PollState, Stop, Store } from '../core/ports.ts';
+import type { Clock, Log, PollChange, PollState, Presence, Stop, Store } from '../core/ports.ts';
 import { addContent, type Counts, countResults, type Results } from '../core/tally.ts';
+import { type Audience, makeAudience } from './audience.ts';
 import { type Group, makeGroup, type Standing } from './group.ts';
 import type { Outlet } from './mailbox.ts';
 import { makeSlowReaders } from './slow.ts';
@@ -17,10 +18,12 @@ import { makeThrottle, type Throttle } from './throttle.ts';
 export interface PollView {
   readonly poll: Poll;
   results(): Results | Promise<Results>;
+  /** How many watch it now, over all transports. */
+  watching(): number;
 }
 
-/** `results` moves with every vote, `poll` with changes of the poll itself. */
-export type Topic = 'results' | 'poll';
+/** `results` moves with every vote, `poll` with changes of the poll itself, `audience` with those who come and go. */
+export type Topic = 'results' | 'poll' | 'audience';
 
 export interface Watch {
   readonly pollId: string;
@@ -31,6 +34,8 @@ export interface Watch {
   readonly after: number | null;
   readonly everyMs: number;
   readonly encode: (view: PollView) => Promise<Buffer> | Buffer;
+  /** Whether it counts as watching. `returning`: it leaves with the first update and is expected back for the next. */
+  readonly presence: 'staying' | 'returning' | 'none';
 }
 
 export interface HubStats {
@@ -56,6 +61,8 @@ export interface Hub {
   distrust(pollId: string): void;
   /** Subscribes. Rejects with `NotFoundError` where there is no such poll (L7). Resolves once the first update is on its way. */
   watch(watch: Watch, outlet: Outlet): Promise<Stop>;
+  /** Resolves when the results are newer than `afterVersion` or `waitMs` have passed, or the poll is not there. */
+  newer(pollId: string, afterVersion: number, waitMs: number): Promise<void>;
   readonly watching: number;
   stop(): void;
 }
@@ -66,6 +73,8 @@ export interface HubOptions {
   readonly log: Log;
   readonly intervalMs: number;
   readonly stats?: HubStats;
+  /** How many watch a poll, over all instances. */
+  readonly presence: Presence;
   /** How many unwatched polls are remembered. */
   readonly remember?: number;
   readonly stallMs?: number;
@@ -80,17 +89,25 @@ interface Entry {
   stale: boolean;
   results: Results | null;
   loading: Promise<PollState | null> | null;
-  readonly groups: Map<string, { readonly topic: Topic; readonly group: Group<PollView> }>;
+  readonly groups: Map<string, { readonly topic: Topic; readonly group: Group<PollView>; linger: Stop | null }>;
   /** Subscribers that are being let in. */
   joining: number;
+  readonly audience: Audience;
+  /** Changes of the audience so far: the cursor of its topic. */
+  audienceChanges: number;
   throttle: Throttle | null;
   gone: boolean;
 }
+
+const NOTHING = Buffer.alloc(0);
+/** How long a group that everybody left is kept: those who poll come back, and find their bytes encoded. */
+const LINGER_MS = 5_000;
 
 export function makeHub(options: HubOptions): Hub {
   const { store, clock, log } = options;
   const remember = options.remember ?? 10_000;
   const entries = new Map<string, Entry>();
+  const unlisten = options.presence.listen(showAudience);
   const slow = makeSlowReaders(clock, options.stallMs ?? 30_000, () => options.stats?.conflated());
 
   return {
@@ -105,6 +122,7 @@ export function makeHub(options: HubOptions): Hub {
     },
     viewOf: (poll) => ({
       poll,
+      watching: () => options.presence.total(poll.id),
       results: async () => {
         const view = await read(poll.id);
         if (view === null) throw pollNotFound(poll.id);
@@ -140,6 +158,7 @@ export function makeHub(options: HubOptions): Hub {
       if (entry) entry.stale = true;
     },
     watch,
+    newer,
     get watching() {
       let count = 0;
       for (const entry of entries.values()) for (const { group } of entry.groups.values()) count += group.size;
@@ -147,10 +166,33 @@ export function makeHub(options: HubOptions): Hub {
     },
     stop() {
       slow.stop();
-      for (const entry of entries.values()) entry.throttle?.stop();
+      unlisten();
+      for (const entry of entries.values()) release(entry);
       entries.clear();
     },
   };
+
+  function release(entry: Entry): void {
+    entry.throttle?.stop();
+    entry.audience.stop();
+    for (const item of entry.groups.values()) item.linger?.();
+  }
+
+  /** Goes to those who look at the audience; their groups see to it that it is once a second at most. */
+  function audienceChanged(pollId: string): void {
+    const entry = entries.get(pollId);
+    if (entry === undefined) return;
+    options.presence.report(pollId, entry.audience.size);
+    showAudience(pollId);
+  }
+
+  function showAudience(pollId: string): void {
+    const entry = entries.get(pollId);
+    if (entry?.state == null) return;
+    entry.audienceChanges++;
+    const standing = { cursor: entry.audienceChanges, final: false, state: viewOf(entry) };
+    for (const { topic, group } of entry.groups.values()) if (topic === 'audience') group.offer(standing);
+  }
 
   async function read(id: string): Promise<PollView | null> {
     const entry = entryOf(id);
@@ -168,11 +210,56 @@ export function makeHub(options: HubOptions): Hub {
     try {
       if ((await current(entry)) === null) throw pollNotFound(wish.pollId);
       const group = groupOf(entry, wish);
-      return await group.join(outlet, await standingOf(entry, wish.topic), wish.after);
+      const leave = await group.join(outlet, await standingOf(entry, wish.topic), wish.after);
+      if (wish.presence === 'none') return leave;
+      const gone = entry.audience.enter(wish.presence === 'returning');
+      return () => {
+        leave();
+        gone();
+      };
     } finally {
       entry.joining--;
       forget(entry);
     }
+  }
+
+  /** A subscriber that wants no bytes. */
+  function newer(pollId: string, afterVersion: number, waitMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let over = false;
+      let leave: Stop | null = null;
+      const stopTimer = clock.after(waitMs, finish);
+      function finish(): void {
+        if (over) return;
+        over = true;
+        stopTimer();
+        leave?.();
+        resolve();
+      }
+      const wish: Watch = {
+        pollId,
+        topic: 'results',
+        groupKey: '',
+        after: afterVersion,
+        everyMs: 0,
+        encode: () => NOTHING,
+        presence: 'returning',
+      };
+      watch(wish, { backlog: () => 0, send: finish, end: finish, fail: finish, drop: finish }).then(
+        (stop) => {
+          if (over) stop();
+          else leave = stop;
+        },
+        (error: unknown) => {
+          if (error instanceof NotFoundError) finish();
+          else {
+            over = true;
+            stopTimer();
+            reject(error);
+          }
+        },
+      );
+    });
   }
 
   function entryOf(id: string): Entry {
@@ -187,6 +274,8 @@ export function makeHub(options: HubOptions): Hub {
         loading: null,
         groups: new Map(),
         joining: 0,
+        audience: makeAudience(clock, () => audienceChanged(id)),
+        audienceChanges: 0,
         throttle: null,
         gone: false,
       };
@@ -199,14 +288,14 @@ export function makeHub(options: HubOptions): Hub {
   /** The oldest that nobody watches or waits for. */
   function evict(): void {
     for (const entry of entries.values()) {
-      if (entry.groups.size > 0 || entry.joining > 0 || entry.loading !== null) continue;
+      if (entry.groups.size > 0 || entry.joining > 0 || entry.audience.size > 0 || entry.loading !== null) continue;
       entries.delete(entry.id);
       return;
     }
   }
 
   function forget(entry: Entry): void {
-    if (entry.groups.size > 0 || entry.joining > 0) return;
+    if (entry.groups.size > 0 || entry.joining > 0 || entry.audience.size > 0) return;
     entry.throttle?.stop();
     entry.throttle = null;
     if (entry.state === null) entries.delete(entry.id);
@@ -264,7 +353,7 @@ export function makeHub(options: HubOptions): Hub {
   function viewOf(entry: Entry): PollView {
     const state = entry.state;
     if (state === null) throw new Error('A view is taken of a poll that is loaded.');
-    return { poll: state.poll, results: () => resultsOf(entry) };
+    return { poll: state.poll, results: () => resultsOf(entry), watching: () => options.presence.total(entry.id) };
   }
 
   function resultsOf(entry: Entry): Results | Promise<Results> {
@@ -280,6 +369,7 @@ export function makeHub(options: HubOptions): Hub {
   }
 
   async function standingOf(entry: Entry, topic: Topic): Promise<Standing<PollView>> {
+    if (topic === 'audience') return { cursor: entry.audienceChanges, final: false, state: viewOf(entry) };
     const results = topic === 'results' ? await resultsOf(entry) : null;
     const view = viewOf(entry);
     const final = view.poll.status === 'CLOSED';
@@ -299,11 +389,20 @@ export function makeHub(options: HubOptions): Hub {
       onFault: (error) => log.error({ err: error, pollId: entry.id }, 'an update could not be encoded'),
       onDelivered: (count) => options.stats?.delivered(count),
       onEmpty: () => {
-        if (entry.groups.get(key)?.group === group) entry.groups.delete(key);
-        forget(entry);
+        item.linger?.();
+        item.linger = clock.after(LINGER_MS, () => {
+          if (group.size > 0) return;
+          if (entry.groups.get(key) === item) entry.groups.delete(key);
+          forget(entry);
+        });
       },
     });
-    entry.groups.set(key, { topic: wish.topic, group });
+    const item: { topic: Topic; group: Group<PollView>; linger: Stop | null } = {
+      topic: wish.topic,
+      group,
+      linger: null,
+    };
+    entry.groups.set(key, item);
     return group;
   }
 
@@ -316,6 +415,7 @@ export function makeHub(options: HubOptions): Hub {
   async function emit(entry: Entry): Promise<void> {
     try {
       for (const topic of new Set([...entry.groups.values()].map((item) => item.topic))) {
+        if (topic === 'audience') continue;
         const standing = await standingOf(entry, topic);
         for (const item of entry.groups.values()) if (item.topic === topic) item.group.offer(standing);
       }
@@ -328,9 +428,10 @@ export function makeHub(options: HubOptions): Hub {
   function remove(entry: Entry): void {
     if (entry.gone) return;
     entry.gone = true;
-    entries.delete(entry.id);
-    entry.throttle?.stop();
     const gone: PollcastError = pollNotFound(entry.id);
     for (const { group } of [...entry.groups.values()]) group.fail(gone);
+    release(entry);
+    entries.delete(entry.id);
+    options.presence.report(entry.id, 0);
   }
 }

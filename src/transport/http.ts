@@ -6,19 +6,23 @@ import { LIMITS } from '../access/limits.ts';
 import { readViewer, VOTER_COOKIE, VOTER_HEADER } from '../access/viewer.ts';
 import type { Log } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
-import { type Engine, isRefusal, type Variables } from '../graphql/engine.ts';
+import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from '../graphql/engine.ts';
+import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
 import { EXAMPLES } from './graphiql.ts';
-import type { EventStreams } from './sse.ts';
+import { makePlain } from './plain.ts';
+import type { Polling } from './polling.ts';
+import { send, sendError, sendJson } from './reply.ts';
+import { type EventStreams, lastEventId } from './sse.ts';
 import type { WebSockets } from './ws.ts';
 
-const JSON_TYPE = 'application/json; charset=utf-8';
 const YEAR_S = 365 * 24 * 3600;
 
 export interface HttpOptions {
   readonly engine: Engine;
   readonly services: Services;
   readonly streams: EventStreams;
+  readonly polling: Polling;
   readonly webSockets: WebSockets;
   readonly log: Log;
   /** Resolves where the server can do its work; rejects with what is missing. */
@@ -26,7 +30,8 @@ export interface HttpOptions {
 }
 
 export function makeHttpServer(options: HttpOptions): Server {
-  const { engine, services, streams, webSockets, log } = options;
+  const { engine, services, streams, polling, webSockets, log } = options;
+  const plain = makePlain(engine, polling, streams);
   const yoga = makeYoga(engine, log);
 
   const server = createServer({ keepAliveTimeout: 72_000 }, (request, response) => {
@@ -60,6 +65,7 @@ export function makeHttpServer(options: HttpOptions): Server {
           return sendJson(response, 503, '{"status":"not ready","missing":["database"]}');
         }
       default:
+        if (plain.handle(request, response, contextOf(request, response))) return;
         return sendError(response, 404, `There is nothing at ${pathOf(request).slice(0, 100)}.`);
     }
   }
@@ -122,6 +128,11 @@ export function makeHttpServer(options: HttpOptions): Server {
       return true;
     }
     if (accepted.json === null && !accepted.events) return false;
+    const wait = accepted.json === null ? null : engine.waitOf(prepared, params.variables);
+    if (wait !== null && accepted.json !== null) {
+      await waitFor(request, response, { prepared, variables: params.variables, context, type: accepted.json, wait });
+      return true;
+    }
     const result = await engine.execute(prepared, params.variables, context);
     if (accepted.json === null) {
       streams.single(response, result);
@@ -131,6 +142,32 @@ export function makeHttpServer(options: HttpOptions): Server {
     if (!('data' in result)) return false;
     send(response, 200, accepted.json, JSON.stringify(result));
     return true;
+  }
+
+  /** A long poll in GraphQL: when the time has passed, the results that are there. */
+  async function waitFor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { prepared, variables, context, type, wait }: LongPoll,
+  ): Promise<void> {
+    const start = (outlet: Outlet, afterVersion: number | null) =>
+      engine.wait(prepared, variables, context, { ...wait, afterVersion }, outlet);
+    const answer = ({ payload }: Update) => send(response, 200, type, payload);
+    const refuse = async (): Promise<void> => {
+      // There is no such poll: that is an answer like any other, in the words of the query.
+      const result = await engine.execute(prepared, variables, { ...context, standing: null });
+      send(response, 200, type, JSON.stringify(result));
+    };
+    const now = (): void =>
+      polling.wait(request, response, { start, after: null, waitMs: 0, answer, nothing: refuse, refuse });
+    polling.wait(request, response, {
+      start,
+      after: wait.afterVersion,
+      waitMs: wait.waitMs,
+      answer,
+      nothing: now,
+      refuse,
+    });
   }
 
   async function handOver(request: IncomingMessage, response: ServerResponse, body: Buffer | null): Promise<void> {
@@ -163,6 +200,14 @@ export function makeHttpServer(options: HttpOptions): Server {
       keepVoterToken: request.headers['sec-fetch-site'] === undefined ? null : (token) => keepCookie(response, token),
     };
   }
+}
+
+interface LongPoll {
+  readonly prepared: Prepared;
+  readonly variables: Variables;
+  readonly context: Context;
+  readonly type: string;
+  readonly wait: Wait;
 }
 
 interface Params {
@@ -210,11 +255,6 @@ function isObjectOrNothing(value: unknown): value is Variables {
   return value == null || (typeof value === 'object' && !Array.isArray(value));
 }
 
-function lastEventId(request: IncomingMessage): number | undefined {
-  const id = request.headers['last-event-id'];
-  return typeof id === 'string' && /^\d{1,10}$/.test(id) ? Number(id) : undefined;
-}
-
 function pathOf(request: IncomingMessage): string {
   const url = request.url ?? '/';
   const end = url.indexOf('?');
@@ -246,18 +286,6 @@ function readBody(request: IncomingMessage, response: ServerResponse): Promise<B
 function keepCookie(response: ServerResponse, token: string): boolean {
   response.setHeader('set-cookie', `${VOTER_COOKIE}=${token}; Path=/; Max-Age=${YEAR_S}; HttpOnly; SameSite=Lax`);
   return true;
-}
-
-function send(response: ServerResponse, status: number, type: string, text: string): void {
-  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(text) }).end(text);
-}
-
-function sendJson(response: ServerResponse, status: number, text: string): void {
-  send(response, status, JSON_TYPE, text);
-}
-
-function sendError(response: ServerResponse, status: number, message: string): void {
-  sendJson(response, status, JSON.stringify({ errors: [{ message }] }));
 }
 
 function makeYoga(engine: Engine, log: Log) {

@@ -18,8 +18,7 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 } as const;
 
-// Some browsers do not open a stream on headers alone.
-const HELLO = chunk(Buffer.from(':\n\n'));
+const BEAT = chunk(Buffer.from(':\n\n'));
 
 export interface EventStreams {
   /** Streams a subscription; `start` gets the outlet and gives the way to leave, or errors, which become the one event (L7). */
@@ -28,6 +27,16 @@ export interface EventStreams {
     response: ServerResponse,
     start: (outlet: Outlet) => Promise<Stop | readonly GraphQLError[]>,
   ): void;
+  /**
+   * Streams a poll's results as they are, for `EventSource`. Errors are answered as a status, at which `EventSource` gives
+   * up; so it does at the 204 of a closed poll whose final results it has.
+   */
+  plain(
+    request: IncomingMessage,
+    response: ServerResponse,
+    start: (outlet: Outlet, after: number | null) => Promise<Stop | readonly GraphQLError[]>,
+    refuse: (errors: readonly GraphQLError[]) => void,
+  ): void;
   /** A result that is there at once, as a stream of one event. */
   single(response: ServerResponse, result: ExecutionResult): void;
   readonly size: number;
@@ -35,16 +44,56 @@ export interface EventStreams {
   close(): void;
 }
 
+/** How the events of a stream read: GraphQL in distinct connections mode, or plain results. */
+interface Dialect {
+  readonly name: string;
+  update(update: Update): Buffer;
+  failure(errors: readonly GraphQLError[]): Buffer;
+}
+
+const COMPLETE = serverSentEvent('complete', '');
+
+const GRAPHQL: Dialect = {
+  name: 'graphql-sse',
+  update: ({ payload, cursor }) => serverSentEvent('next', payload, cursor),
+  failure: (errors) => Buffer.concat([serverSentEvent('next', JSON.stringify({ errors })), COMPLETE]),
+};
+
+const PLAIN: Dialect = {
+  name: 'plain-sse',
+  update: ({ payload, cursor }) => serverSentEvent('results', payload, cursor),
+  failure: (errors) => serverSentEvent('failed', JSON.stringify({ errors })),
+};
+
 class Stream implements Outlet {
   private readonly response: ServerResponse;
   private readonly socket: Socket;
+  private readonly dialect: Dialect;
   private lastBacklog = 0;
-  leave: Stop | null = null;
-  ended = false;
+  private leave: Stop | null = null;
+  private isOpen = false;
+  private isOver = false;
 
-  constructor(response: ServerResponse, socket: Socket) {
+  constructor(response: ServerResponse, socket: Socket, dialect: Dialect) {
     this.response = response;
     this.socket = socket;
+    this.dialect = dialect;
+  }
+
+  open(): void {
+    if (this.isOpen || this.isOver) return;
+    this.isOpen = true;
+    this.response.writeHead(200, HEADERS);
+    this.response.flushHeaders();
+    this.socket.setNoDelay(true);
+    this.socket.setKeepAlive(true, 5_000);
+    this.socket.write(hello());
+  }
+
+  joined(leave: Stop): void {
+    this.leave = leave;
+    // It may have ended, or the client left, before there was a way to leave.
+    if (this.isOver) leave();
   }
 
   backlog(): number {
@@ -52,16 +101,18 @@ class Stream implements Outlet {
   }
 
   send(update: Update): void {
-    let bytes = update.shared.get('graphql-sse');
+    if (this.isOver) return;
+    this.open();
+    let bytes = update.shared.get(this.dialect.name);
     if (bytes === undefined) {
-      bytes = chunk(serverSentEvent('next', update.payload, update.cursor));
-      update.shared.set('graphql-sse', bytes);
+      bytes = chunk(this.dialect.update(update));
+      update.shared.set(this.dialect.name, bytes);
     }
-    if (!this.ended) this.socket.write(bytes);
+    this.socket.write(bytes);
   }
 
   end(): void {
-    this.finish(serverSentEvent('complete', ''));
+    this.finish(COMPLETE);
   }
 
   fail(error: PollcastError): void {
@@ -69,15 +120,26 @@ class Stream implements Outlet {
   }
 
   sayErrors(errors: readonly GraphQLError[]): void {
-    this.finish(Buffer.concat([serverSentEvent('next', JSON.stringify({ errors })), serverSentEvent('complete', '')]));
+    this.open();
+    this.finish(this.dialect.failure(errors));
   }
 
   finish(last?: Buffer): void {
-    if (this.ended) return;
-    this.ended = true;
+    if (this.isOver) return;
+    this.isOver = true;
     this.leave?.();
+    if (!this.isOpen) {
+      // Nothing was sent and nothing will be: 204 tells an EventSource not to come back.
+      this.response.writeHead(204).end();
+      return;
+    }
     if (last !== undefined) this.socket.write(chunk(last));
     this.response.end();
+  }
+
+  closed(): void {
+    this.isOver = true;
+    this.leave?.();
   }
 
   drop(): void {
@@ -86,55 +148,63 @@ class Stream implements Outlet {
 
   /** A comment is both heartbeat and probe: while nothing moves, the kernel finds out about a peer that is gone. */
   beat(): boolean {
+    if (!this.isOpen) return true;
     const backlog = this.backlog();
     const stuck = backlog > 0 && backlog === this.lastBacklog;
     this.lastBacklog = backlog;
-    if (backlog === 0) this.socket.write(HELLO);
+    if (backlog === 0) this.socket.write(BEAT);
     return !stuck;
   }
+}
+
+/** Some browsers do not open a stream on headers alone. The pause before they come back differs, so that not all do at once. */
+function hello(): Buffer {
+  return chunk(Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`));
 }
 
 export function makeEventStreams(liveness: Liveness): EventStreams {
   const streams = new Set<Stream>();
 
-  function open(request: IncomingMessage, response: ServerResponse): Stream | null {
+  function make(request: IncomingMessage, response: ServerResponse, dialect: Dialect): Stream | null {
     const socket = response.socket;
     // Behind another response on the same connection (pipelining) there is no socket to write to.
     if (socket === null) {
       request.socket.destroy();
       return null;
     }
-    response.writeHead(200, HEADERS);
-    response.flushHeaders();
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, 5_000);
-    socket.write(HELLO);
-    const stream = new Stream(response, socket);
+    const stream = new Stream(response, socket, dialect);
     streams.add(stream);
     const forget = liveness.add({ look: () => stream.beat(), cut: () => stream.drop() });
     response.on('close', () => {
       forget();
       streams.delete(stream);
-      stream.ended = true;
-      stream.leave?.();
+      stream.closed();
     });
     return stream;
   }
 
   return {
     subscribe(request, response, start) {
-      const stream = open(request, response);
+      const stream = make(request, response, GRAPHQL);
       if (stream === null) return;
+      stream.open();
       void start(stream).then((started) => {
-        if (typeof started !== 'function') return stream.sayErrors(started);
-        stream.leave = started;
-        // It may have ended, or the client left, before there was a way to leave.
-        if (stream.ended) started();
+        if (typeof started === 'function') stream.joined(started);
+        else stream.sayErrors(started);
+      });
+    },
+    plain(request, response, start, refuse) {
+      const stream = make(request, response, PLAIN);
+      if (stream === null) return;
+      void start(stream, lastEventId(request) ?? null).then((started) => {
+        if (typeof started !== 'function') return refuse(started);
+        stream.joined(started);
+        stream.open();
       });
     },
     single(response, result) {
       response.writeHead(200, HEADERS);
-      response.end(Buffer.concat([serverSentEvent('next', JSON.stringify(result)), serverSentEvent('complete', '')]));
+      response.end(Buffer.concat([serverSentEvent('next', JSON.stringify(result)), COMPLETE]));
     },
     get size() {
       return streams.size;
@@ -143,4 +213,10 @@ export function makeEventStreams(liveness: Liveness): EventStreams {
       for (const stream of streams) stream.finish();
     },
   };
+}
+
+/** The cursor that a client comes back with. */
+export function lastEventId(request: IncomingMessage): number | undefined {
+  const id = request.headers['last-event-id'];
+  return typeof id === 'string' && /^\d{1,10}$/.test(id) ? Number(id) : undefined;
 }

@@ -1,6 +1,6 @@
 /** GraphiQL in a real Chromium, used as a newcomer would: by its tabs, its editors and its execute button. */
 import { createServer, type IncomingMessage, request } from 'node:http';
-import type { BrowserContext, Page } from 'playwright-core';
+import type { BrowserContext, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createPoll, manage, results, type TestPoll } from '../support/api.ts';
 import { launchChromium } from '../support/chromium.ts';
@@ -33,6 +33,20 @@ test('GraphiQL opens with operations that create, watch and vote, and asks no fo
   expect(visitor.urls.length).toBeGreaterThan(2);
   expect(visitor.foreign()).toEqual([]);
   expect(visitor.problems).toEqual([]);
+});
+
+test('GraphiQL opens a tab at the first click, with its variables, and a reload changes nothing', async () => {
+  await using visitor = await openContext();
+  const page = await visitor.open();
+  expect(await variablesIn(page)).toMatchObject({ input: { question: 'Tabs or spaces?' } });
+  await loaded(page, () => page.reload());
+  expect(await page.getByRole('tab').allInnerTexts()).toEqual(['CreatePoll', 'Watch', 'Vote']);
+  expect(await variablesIn(page)).toMatchObject({ input: { question: 'Tabs or spaces?' } });
+  await openTab(page, 'Watch');
+  await expect.poll(() => variablesIn(page), PATIENCE).toEqual({ pollId: 'the id of your poll' });
+  await loaded(page, () => page.reload());
+  expect(await page.getByRole('tab').allInnerTexts()).toEqual(['CreatePoll', 'Watch', 'Vote']);
+  expect(await variablesIn(page)).toEqual({ pollId: 'the id of your poll' });
 });
 
 test('L1 L6 a newcomer creates, watches and votes in GraphiQL by filling in the ids', async () => {
@@ -170,18 +184,25 @@ async function openContext(options: { proxy?: { server: string } } = {}): Promis
     foreign: () => urls.filter((url) => !own.test(url)),
     async open(tab = 'CreatePoll') {
       const page = await context.newPage();
-      const introspected = page.waitForResponse((answer) => answer.request().method() === 'POST', PATIENCE);
-      await page.goto(server.graphql);
-      await introspected;
-      for (const editor of ['Operation Editor', 'Variables', 'Result Window']) {
-        await page.getByRole('region', { name: editor }).locator('.view-lines').first().waitFor(PATIENCE);
-      }
-      await page.getByRole('tab', { name: tab }).getByRole('button', { name: tab }).click();
-      await page.locator('[role=tab][aria-selected=true]').filter({ hasText: tab }).waitFor(PATIENCE);
+      await loaded(page, () => page.goto(server.graphql));
+      await openTab(page, tab);
       return page;
     },
     [Symbol.asyncDispose]: () => context.close(),
   };
+}
+
+/** Loads GraphiQL, and waits until it is ready: the schema is there, and the editors are. */
+async function loaded(page: Page, load: () => Promise<unknown>): Promise<void> {
+  const introspected = page.waitForResponse((answer) => answer.request().method() === 'POST', PATIENCE);
+  await load();
+  await introspected;
+  for (const pane of ['Operation Editor', 'Variables', 'Result Window']) await linesOf(page, pane).waitFor(PATIENCE);
+}
+
+async function openTab(page: Page, tab: string): Promise<void> {
+  await page.getByRole('tab', { name: tab }).getByRole('button', { name: tab, exact: true }).click();
+  await page.getByRole('tab', { name: tab, selected: true }).waitFor(PATIENCE);
 }
 
 async function execute(page: Page): Promise<void> {
@@ -190,33 +211,41 @@ async function execute(page: Page): Promise<void> {
 
 async function voteInPage(page: Page, poll: TestPoll, choice: number): Promise<void> {
   const choiceId = poll.choiceIds[choice];
-  const vote = `mutation { castVote(input: { pollId: "${poll.id}", choiceIds: ["${choiceId}"] }) {
-    __typename ... on CastVoteSuccess { voterToken receipt { outcome } } } }`;
+  // One line: in more, the editor closes brackets by itself.
+  const vote = `mutation { castVote(input: { pollId: "${poll.id}", choiceIds: ["${choiceId}"] }) { __typename ... on CastVoteSuccess { voterToken receipt { outcome } } } }`;
   await fill(page, 'Operation Editor', vote);
   await execute(page);
 }
 
 /** Puts `text` in the place of all that is in the editor, as a paste does. */
 async function fill(page: Page, editor: 'Operation Editor' | 'Variables', text: string): Promise<void> {
-  const lines = page.getByRole('region', { name: editor }).locator('.view-lines').first();
-  await lines.click();
+  await linesOf(page, editor).click();
   await page.keyboard.press('ControlOrMeta+A');
   await page.keyboard.insertText(text);
 }
 
-/** What the response pane shows, from its lines from top to bottom; undefined as long as it is not complete JSON. */
-async function shown(page: Page): Promise<unknown> {
-  const lines = await page.locator('.graphiql-response .view-line').evaluateAll((elements) =>
-    elements
-      .map((element) => ({ top: Number.parseFloat(getComputedStyle(element).top), text: element.textContent ?? '' }))
-      .sort((one, other) => one.top - other.top)
-      .map(({ text }) => text.replaceAll('\u00a0', ' ')),
-  );
+const shown = (page: Page): Promise<unknown> => readJson(page, 'Result Window');
+const variablesIn = (page: Page): Promise<unknown> => readJson(page, 'Variables');
+
+/** What the pane shows, line by line from the top; undefined as long as it is not complete JSON. */
+async function readJson(page: Page, pane: string): Promise<unknown> {
+  const lines = await linesOf(page, pane)
+    .locator('.view-line')
+    .evaluateAll((elements) =>
+      elements
+        .map((element) => ({ top: Number.parseFloat(getComputedStyle(element).top), text: element.textContent ?? '' }))
+        .sort((one, other) => one.top - other.top)
+        .map(({ text }) => text.replaceAll('\u00a0', ' ')),
+    );
   try {
     return JSON.parse(lines.join('\n'));
   } catch {
     return undefined;
   }
+}
+
+function linesOf(page: Page, pane: string): Locator {
+  return page.getByRole('region', { name: pane }).locator('.view-lines').first();
 }
 
 /** The poll that CreatePoll answered. */

@@ -18,6 +18,33 @@ const TEXT = readFileSync(join(ROOT, 'test/data/burlington-2009.toi'), 'utf8');
 /** The demo takes 4 s on an idle machine; it shares its cores with other tests. */
 const LONG_MS = 180_000;
 
+// The results that the demo must come to.
+const tallies = (votes: Record<string, number>) =>
+  Object.entries(votes).map(([label, count]) => ({ label, votes: count, share: count / 8976 }));
+const round = { number: 1, tallies: [], eliminated: [], exhausted: 0 };
+const first = {
+  'Bob Kiss': 2585,
+  'Andy Montroll': 2063,
+  'James Simpson': 35,
+  'Dan Smith': 1306,
+  'Kurt Wright': 2951,
+  'Write-In': 36,
+};
+const last = {
+  number: 5,
+  tallies: tallies({ 'Bob Kiss': 4313, 'Kurt Wright': 4060 }),
+  eliminated: [],
+  exhausted: 603,
+};
+const good: Results = {
+  version: 1,
+  isFinal: true,
+  ballotCount: 8976,
+  tallies: tallies(first),
+  rounds: [round, round, round, round, last],
+  winner: 'Bob Kiss',
+};
+
 describe('the ballots', () => {
   const profile = parseToi(TEXT);
   const ballots = ballotsOf(profile);
@@ -69,32 +96,6 @@ describe('the ballots', () => {
 });
 
 describe('the comparison', () => {
-  const tallies = (votes: Record<string, number>) =>
-    Object.entries(votes).map(([label, count]) => ({ label, votes: count, share: count / 8976 }));
-  const round = { number: 1, tallies: [], eliminated: [], exhausted: 0 };
-  const first = {
-    'Bob Kiss': 2585,
-    'Andy Montroll': 2063,
-    'James Simpson': 35,
-    'Dan Smith': 1306,
-    'Kurt Wright': 2951,
-    'Write-In': 36,
-  };
-  const last = {
-    number: 5,
-    tallies: tallies({ 'Bob Kiss': 4313, 'Kurt Wright': 4060 }),
-    eliminated: [],
-    exhausted: 603,
-  };
-  const good: Results = {
-    version: 1,
-    isFinal: true,
-    ballotCount: 8976,
-    tallies: tallies(first),
-    rounds: [round, round, round, round, last],
-    winner: 'Bob Kiss',
-  };
-
   test('accepts the official count, with the one ballot that is cut', () => {
     expect(compareWithOfficial(good).matches).toBe(true);
   });
@@ -118,8 +119,10 @@ describe('the comparison', () => {
     const { matches, lines } = compareWithOfficial({ ...good, ...change });
     expect(matches, lines.join('\n')).toBe(false);
   });
+});
 
-  test('is drawn within any width, and gives the terminal back', () => {
+describe('the picture', () => {
+  test('fits any width, and the terminal is given back', () => {
     const scene = { results: good, pace: 99_999, cast: 8976, total: 8976 };
     for (const columns of [50, 80, 200]) {
       const lines = drawScene(scene, { columns, isUnicode: true, isColored: false });

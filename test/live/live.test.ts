@@ -93,7 +93,7 @@ describe.each(BACKENDS)('live results on %s', (_, openBackend) => {
       ['a missing variable', {}, WATCH, /\$pollId/],
       ['an unknown field', { pollId: 'x' }, 'subscription { pollResults(pollId: "x") { secrets } }', /secrets/],
       ['a syntax error', {}, 'subscription {', /Syntax Error/],
-      ['what is not built yet', {}, 'subscription { pollAudience(pollId: "x") { watching } }', /not supported yet/],
+      ['the audience of nothing', {}, 'subscription { pollAudience(pollId: "x") { watching } }', /no poll/],
     ])('L7 %s fails with an error when it starts', async (___, variables, query, message) => {
       await using peer = await connect(graphql, variables as never, query);
       expect(await peer.event()).toMatchObject({

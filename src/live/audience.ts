@@ -1,0 +1,52 @@
+/** How many watch one poll in this process. Long polls count while they wait and for a while in between. */
+import type { Clock, Stop } from '../core/ports.ts';
+
+/** How long who polls counts as watching after an answer: longer than any sensible client takes to ask again. */
+const RETURN_MS = 5_000;
+
+export interface Audience {
+  readonly size: number;
+  /** Counts one more until the returned stop is called. `returning`: it leaves with each answer and comes back. */
+  enter(returning: boolean): Stop;
+  stop: Stop;
+}
+
+export function makeAudience(clock: Clock, onChange: () => void): Audience {
+  let size = 0;
+  // Those expected back, the oldest first. Who comes back takes any of these places: one is as good as another.
+  const expected: Stop[] = [];
+
+  const change = (by: 1 | -1): void => {
+    size += by;
+    onChange();
+  };
+
+  function expectBack(): void {
+    const forget = clock.after(RETURN_MS, () => {
+      expected.splice(expected.indexOf(forget), 1);
+      change(-1);
+    });
+    expected.push(forget);
+  }
+
+  return {
+    get size() {
+      return size;
+    },
+    enter(returning) {
+      const place = returning ? expected.shift() : undefined;
+      if (place === undefined) change(1);
+      else place();
+      let inside = true;
+      return () => {
+        if (!inside) return;
+        inside = false;
+        if (returning) expectBack();
+        else change(-1);
+      };
+    },
+    stop() {
+      for (const forget of expected.splice(0)) forget();
+    },
+  };
+}

@@ -1,0 +1,106 @@
+/** A poll's results without GraphQL, for `fetch`, `curl`, CDNs and `EventSource`. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { GraphQLError } from 'graphql';
+import { LIMITS } from '../access/limits.ts';
+import { type ErrorCode, HTTP_STATUS, InvalidInputError, PollcastError } from '../core/errors.ts';
+import type { Stop } from '../core/ports.ts';
+import type { Context } from '../graphql/builder.ts';
+import type { Engine } from '../graphql/engine.ts';
+import { asGraphQLError } from '../graphql/errors.ts';
+import type { Watch } from '../live/hub.ts';
+import type { Outlet } from '../live/mailbox.ts';
+import type { Polling, Waiting } from './polling.ts';
+import { sendJson } from './reply.ts';
+import type { EventStreams } from './sse.ts';
+
+export interface Plain {
+  /** Answers `/polls/{id}/results` and `/polls/{id}/stream`; false: it is neither. */
+  handle(request: IncomingMessage, response: ServerResponse, context: Context): boolean;
+}
+
+export function makePlain(engine: Engine, polling: Polling, streams: EventStreams): Plain {
+  return {
+    handle(request, response, context) {
+      const url = new URL(request.url ?? '/', 'http://localhost');
+      const [, id, what] = /^\/polls\/([^/]{1,64})\/(results|stream)$/.exec(url.pathname) ?? [];
+      if (id === undefined) return false;
+      if (request.method !== 'GET' && request.method !== 'HEAD') {
+        response.setHeader('allow', 'GET, HEAD');
+        refuse(response, [new GraphQLError('Only GET is possible here.')], 405);
+        return true;
+      }
+      const start =
+        (presence: Watch['presence']) =>
+        async (outlet: Outlet, after: number | null): Promise<Stop | readonly GraphQLError[]> => {
+          try {
+            return await engine.watchPlain(id, context, outlet, after, presence);
+          } catch (error) {
+            return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error)];
+          }
+        };
+      if (what === 'stream') {
+        streams.plain(request, response, start('staying'), (errors) => refuse(response, errors));
+        return true;
+      }
+      try {
+        answer(request, response, url.searchParams, start);
+      } catch (error) {
+        if (!(error instanceof InvalidInputError)) throw error;
+        refuse(response, [asGraphQLError(error)]);
+      }
+      return true;
+    },
+  };
+
+  function answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    params: URLSearchParams,
+    startAs: (presence: Watch['presence']) => Waiting['start'],
+  ): void {
+    const asked = readWhole(params, 'afterVersion', Number.MAX_SAFE_INTEGER);
+    const waitMs = readWhole(params, 'waitMs', LIMITS.waitMs) ?? 0;
+    if (waitMs > 0 && asked === null)
+      throw new InvalidInputError('waitMs: takes afterVersion, the version that you have.');
+    const after = asked ?? versionOf(request.headers['if-none-match']);
+    // A second in a CDN absorbs a crowd; an answer that was waited for belongs to who waited.
+    const cache = waitMs > 0 ? 'no-store' : 'public, max-age=1';
+    polling.wait(request, response, {
+      start: startAs(waitMs > 0 ? 'returning' : 'none'),
+      after,
+      waitMs,
+      answer: ({ cursor, payload }) =>
+        response
+          .writeHead(200, {
+            'content-type': 'application/json; charset=utf-8',
+            'content-length': payload.length,
+            'cache-control': cache,
+            etag: `"v${cursor}"`,
+          })
+          .end(request.method === 'HEAD' ? undefined : payload),
+      nothing: () => response.writeHead(304, { 'cache-control': cache, etag: `"v${after}"` }).end(),
+      refuse: (errors) => refuse(response, errors),
+    });
+  }
+}
+
+/** The version in an entity tag of ours; a weak one (a proxy may weaken it) names it as well. */
+function versionOf(header: string | undefined): number | null {
+  const version = /^\s*(?:W\/)?"v(\d{1,10})"\s*$/.exec(header ?? '')?.[1];
+  return version === undefined ? null : Number(version);
+}
+
+function readWhole(params: URLSearchParams, name: string, most: number): number | null {
+  const text = params.get(name);
+  if (text === null) return null;
+  if (!/^\d{1,15}$/.test(text) || Number(text) > most) {
+    throw new InvalidInputError(`${name}: "${text.slice(0, 40)}" must be a whole number from 0 to ${most}.`);
+  }
+  return Number(text);
+}
+
+function refuse(response: ServerResponse, errors: readonly GraphQLError[], status?: number): void {
+  const code = errors[0]?.extensions.code;
+  const known = typeof code === 'string' && Object.hasOwn(HTTP_STATUS, code) ? HTTP_STATUS[code as ErrorCode] : 500;
+  sendJson(response, status ?? known, JSON.stringify({ errors }));
+}

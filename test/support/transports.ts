@@ -1,0 +1,132 @@
+/** The four ways to live results behind one face, so that one table of cases is asked of all of them. */
+import { EventSource } from 'eventsource';
+import { RESULTS, type ResultsAnswer } from './api.ts';
+import { Inbox, overEvents, overWebSocket } from './peers.ts';
+
+export type Seen =
+  | { readonly type: 'results'; readonly results: ResultsAnswer }
+  | { readonly type: 'end' }
+  | { readonly type: 'gone' };
+
+/** A client that resumes from `afterVersion` and goes on by itself until the end; `next()` is what it sees next. */
+export interface LiveClient extends AsyncDisposable {
+  next(): Promise<Seen>;
+}
+
+export type Open = (url: string, pollId: string, afterVersion?: number) => Promise<LiveClient>;
+
+const streaming =
+  (connect: typeof overWebSocket): Open =>
+  async (url, pollId, afterVersion) => {
+    const peer = await connect(`${url}/graphql`, { pollId, ...(afterVersion === undefined ? {} : { afterVersion }) });
+    return {
+      async next() {
+        const event = await peer.event();
+        if (event.type === 'next') return { type: 'results', results: event.results };
+        if (event.type === 'complete') return { type: 'end' };
+        if (event.type === 'errors' && event.errors[0]?.extensions?.code === 'NOT_FOUND') return { type: 'gone' };
+        throw new Error(`Unexpected: ${JSON.stringify(event)}`);
+      },
+      [Symbol.asyncDispose]: () => peer[Symbol.asyncDispose](),
+    };
+  };
+
+/** A plain EventSource; the version to resume from goes as `Last-Event-ID`, as the browser would send it. */
+const eventSource: Open = async (url, pollId, afterVersion) => {
+  const inbox = new Inbox<Seen>();
+  const source = new EventSource(`${url}/polls/${pollId}/stream`, {
+    fetch: (input, init) =>
+      fetch(input, {
+        ...init,
+        headers: { ...(afterVersion === undefined ? {} : { 'last-event-id': String(afterVersion) }), ...init.headers },
+      }),
+  });
+  source.addEventListener('results', ({ data }) => inbox.push({ type: 'results', results: JSON.parse(data) }));
+  source.addEventListener('complete', () => {
+    source.close();
+    inbox.push({ type: 'end' });
+  });
+  source.addEventListener('failed', () => {
+    source.close();
+    inbox.push({ type: 'gone' });
+  });
+  source.addEventListener('error', ({ code }) => {
+    if (code === 404) inbox.push({ type: 'gone' });
+    else if (code === 204) inbox.push({ type: 'end' });
+  });
+  return { next: () => inbox.next(), [Symbol.asyncDispose]: async () => source.close() };
+};
+
+/** Asks again and again with the version it has: held by the server (long) or at once (short). */
+const polling =
+  (waitMs: number): Open =>
+  async (url, pollId, afterVersion) => {
+    const inbox = new Inbox<Seen>();
+    const abort = new AbortController();
+    const loop = async (): Promise<void> => {
+      let version = afterVersion;
+      for (;;) {
+        const long = waitMs > 0 && version !== undefined;
+        const query = long ? `?afterVersion=${version}&waitMs=${waitMs}` : '';
+        const headers = !long && version !== undefined ? { 'if-none-match': `"v${version}"` } : {};
+        const response = await fetch(`${url}/polls/${pollId}/results${query}`, { headers, signal: abort.signal });
+        if (response.status === 404) return inbox.push({ type: 'gone' });
+        if (response.status === 304) {
+          // Nothing newer: is that all there will be?
+          const now: ResultsAnswer = await (
+            await fetch(`${url}/polls/${pollId}/results`, { signal: abort.signal })
+          ).json();
+          if (now.isFinal && now.version === version) return inbox.push({ type: 'end' });
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          continue;
+        }
+        const results: ResultsAnswer = await response.json();
+        if (response.headers.get('etag') !== `"v${results.version}"`) throw new Error('The ETag is not the version.');
+        version = results.version;
+        inbox.push({ type: 'results', results });
+        if (results.isFinal) return inbox.push({ type: 'end' });
+      }
+    };
+    void loop().catch((error: unknown) => {
+      if (!abort.signal.aborted) throw error;
+    });
+    return { next: () => inbox.next(), [Symbol.asyncDispose]: async () => abort.abort() };
+  };
+
+/** The same as a GraphQL query with `waitMs`. */
+const graphqlPolling: Open = async (url, pollId, afterVersion) => {
+  const inbox = new Inbox<Seen>();
+  const abort = new AbortController();
+  const query = `query ($pollId: ID!, $after: Int, $waitMs: Int) { pollResults(pollId: $pollId, afterVersion: $after, waitMs: $waitMs) { ${RESULTS} } }`;
+  const loop = async (): Promise<void> => {
+    let version = afterVersion;
+    for (;;) {
+      const variables = { pollId, after: version, waitMs: version === undefined ? 0 : 10_000 };
+      const response = await fetch(`${url}/graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ query, variables }),
+        signal: abort.signal,
+      });
+      const answer: { data: { pollResults: ResultsAnswer | null } } = await response.json();
+      const results = answer.data.pollResults;
+      if (results === null) return inbox.push({ type: 'gone' });
+      if (results.version !== version) inbox.push({ type: 'results', results });
+      version = results.version;
+      if (results.isFinal) return inbox.push({ type: 'end' });
+    }
+  };
+  void loop().catch((error: unknown) => {
+    if (!abort.signal.aborted) throw error;
+  });
+  return { next: () => inbox.next(), [Symbol.asyncDispose]: async () => abort.abort() };
+};
+
+export const TRANSPORTS: readonly (readonly [name: string, open: Open])[] = [
+  ['WebSocket', streaming(overWebSocket)],
+  ['GraphQL over SSE', streaming(overEvents)],
+  ['EventSource', eventSource],
+  ['long polling', polling(10_000)],
+  ['long polling in GraphQL', graphqlPolling],
+  ['short polling', polling(0)],
+];
