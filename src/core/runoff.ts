@@ -1,5 +1,5 @@
 /**
- * Instant-runoff voting with one elimination a round, as Burlington counted in 2009 (https://en.wikipedia.org/wiki/Instant-runoff_voting).
+ * Instant-runoff voting with one elimination a round (https://en.wikipedia.org/wiki/Instant-runoff_voting).
  *
  * Each round counts every ballot for its highest choice still standing; a ballot with none left is exhausted. A choice
  * with more than half of the ballots that still count wins; else the last one goes. A tie for last place is broken by
