@@ -107,7 +107,7 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
 
   async function encode(standing: Standing<State>): Promise<Update> {
     const payload = await options.encode(standing.state);
-    latest = { cursor: standing.cursor, final: standing.final, payload, shared: new Map() };
+    latest = { cursor: standing.cursor, final: standing.final, payload };
     return latest;
   }
 

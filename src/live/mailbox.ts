@@ -9,8 +9,6 @@ export interface Update {
   readonly payload: Buffer;
   /** Nothing newer will come. */
   readonly final: boolean;
-  /** What a transport made of the payload once for everybody; keyed by the transport. */
-  readonly shared: Map<string, Buffer>;
 }
 
 /** One subscriber's end, given by a transport. None of these may throw. */

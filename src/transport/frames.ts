@@ -8,25 +8,54 @@ export function nextPrefix(operationId: string): Buffer {
   return Buffer.from(`{"id":${JSON.stringify(operationId)},"type":"next","payload":`);
 }
 
-/** One unmasked WebSocket text frame (RFC 6455, 5.2) in one buffer: prefix, payload and the closing brace. */
-export function webSocketFrame(prefix: Buffer, payload: Buffer): Buffer {
-  const length = prefix.length + payload.length + 1;
-  const head = length < 126 ? 2 : length < 65_536 ? 4 : 10;
-  const frame = Buffer.allocUnsafe(head + length);
-  frame[0] = TEXT_FRAME;
-  if (head === 2) {
-    frame[1] = length;
-  } else if (head === 4) {
-    frame[1] = 126;
-    frame.writeUInt16BE(length, 2);
-  } else {
-    frame[1] = 127;
-    frame.writeBigUInt64BE(BigInt(length), 2);
+/** Room before the payload for the longest header and prefix; a longer prefix gets a buffer of its own. */
+const ROOM = 1_024;
+
+/**
+ * The frames of one update for all its subscribers (RFC 6455, 5.2: unmasked text), made in one buffer: the payload is laid
+ * down once, and each subscriber's header and prefix are written in front of it. A frame is good until the next one is
+ * made. Whoever cannot hand it to the kernel at once MUST call `keep()`, so that the next one is made elsewhere.
+ */
+export class Frames {
+  private readonly payload: Buffer;
+  private buffer: Buffer | null = null;
+
+  constructor(payload: Buffer) {
+    this.payload = payload;
   }
-  prefix.copy(frame, head);
-  payload.copy(frame, head + prefix.length);
-  frame[head + length - 1] = CLOSING;
-  return frame;
+
+  frame(prefix: Buffer): Buffer {
+    const { payload } = this;
+    const length = prefix.length + payload.length + 1;
+    const head = length < 126 ? 2 : length < 65_536 ? 4 : 10;
+    const room = Math.max(ROOM, head + prefix.length);
+    let { buffer } = this;
+    if (buffer === null || room > ROOM) {
+      buffer = Buffer.allocUnsafeSlow(room + payload.length + 1);
+      payload.copy(buffer, room);
+      buffer[buffer.length - 1] = CLOSING;
+      if (room === ROOM) this.buffer = buffer;
+    }
+    const start = room - prefix.length - head;
+    buffer[start] = TEXT_FRAME;
+    if (head === 2) {
+      buffer[start + 1] = length;
+    } else if (head === 4) {
+      buffer[start + 1] = 126;
+      buffer[start + 2] = length >> 8;
+      buffer[start + 3] = length & 0xff;
+    } else {
+      buffer[start + 1] = 127;
+      buffer.writeBigUInt64BE(BigInt(length), start + 2);
+    }
+    buffer.set(prefix, start + head);
+    return buffer.subarray(start);
+  }
+
+  /** The last frame is still being sent: its buffer must not be written to again. */
+  keep(): void {
+    this.buffer = null;
+  }
 }
 
 /** A server-sent event. `data` must be one line, as JSON is. */

@@ -46,7 +46,8 @@ export interface EventStreams {
 
 /** How the events of a stream read: GraphQL in distinct connections mode, or plain results. */
 interface Dialect {
-  readonly name: string;
+  /** The bytes of an update, chunk framing included: made once for everybody. */
+  readonly made: WeakMap<Update, Buffer>;
   update(update: Update): Buffer;
   failure(errors: readonly GraphQLError[]): Buffer;
 }
@@ -54,13 +55,13 @@ interface Dialect {
 const COMPLETE = serverSentEvent('complete', '');
 
 const GRAPHQL: Dialect = {
-  name: 'graphql-sse',
+  made: new WeakMap(),
   update: ({ payload, cursor }) => serverSentEvent('next', payload, cursor),
   failure: (errors) => Buffer.concat([serverSentEvent('next', JSON.stringify({ errors })), COMPLETE]),
 };
 
 const PLAIN: Dialect = {
-  name: 'plain-sse',
+  made: new WeakMap(),
   update: ({ payload, cursor }) => serverSentEvent('results', payload, cursor),
   failure: (errors) => serverSentEvent('failed', JSON.stringify({ errors })),
 };
@@ -103,11 +104,8 @@ class Stream implements Outlet {
   send(update: Update): void {
     if (this.isOver) return;
     this.open();
-    let bytes = update.shared.get(this.dialect.name);
-    if (bytes === undefined) {
-      bytes = chunk(this.dialect.update(update));
-      update.shared.set(this.dialect.name, bytes);
-    }
+    let bytes = this.dialect.made.get(update);
+    if (bytes === undefined) this.dialect.made.set(update, (bytes = chunk(this.dialect.update(update))));
     this.socket.write(bytes);
   }
 

@@ -16,7 +16,7 @@ import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
-import { nextPrefix, webSocketFrame } from './frames.ts';
+import { Frames, nextPrefix } from './frames.ts';
 import type { Liveness } from './liveness.ts';
 
 /** Bytes that a client may leave unread before it is not read from any more. */
@@ -34,6 +34,14 @@ interface Extra {
   readonly connection: Connection;
   readonly credentials: Credentials;
   context: Context | null;
+}
+
+const made = new WeakMap<Update, Frames>();
+
+function framesOf(update: Update): Frames {
+  let frames = made.get(update);
+  if (frames === undefined) made.set(update, (frames = new Frames(update.payload)));
+  return frames;
 }
 
 /** A connection's socket, and what keeps it honest. */
@@ -78,7 +86,12 @@ class Subscription implements Outlet, AsyncIterableIterator<never> {
   }
 
   send(update: Update): void {
-    if (this.connection.isOpen) this.connection.socket.write(webSocketFrame(this.prefix, update.payload));
+    const { connection } = this;
+    if (!connection.isOpen) return;
+    const frames = framesOf(update);
+    connection.socket.write(frames.frame(this.prefix));
+    // The kernel has not taken all of it: the bytes are still needed.
+    if (connection.socket.writableLength > 0) frames.keep();
   }
 
   end(): void {

@@ -44,6 +44,9 @@ test('GraphiQL opens a tab at the first click, with its variables, and a reload 
   expect(await variablesIn(page)).toMatchObject({ input: { question: 'Tabs or spaces?' } });
   await openTab(page, 'Watch');
   await expect.poll(() => variablesIn(page), PATIENCE).toEqual({ pollId: 'the id of your poll' });
+  // It keeps them in its storage, a moment after the change.
+  const stored = () => page.evaluate(() => localStorage.getItem('graphiql:variables'));
+  await expect.poll(stored, PATIENCE).toContain('pollId');
   await loaded(page, () => page.reload());
   expect(await page.getByRole('tab').allInnerTexts()).toEqual(['CreatePoll', 'Watch', 'Vote']);
   expect(await variablesIn(page)).toEqual({ pollId: 'the id of your poll' });
@@ -211,16 +214,16 @@ async function execute(page: Page): Promise<void> {
 
 async function voteInPage(page: Page, poll: TestPoll, choice: number): Promise<void> {
   const choiceId = poll.choiceIds[choice];
-  // One line: in more, the editor closes brackets by itself.
   const vote = `mutation { castVote(input: { pollId: "${poll.id}", choiceIds: ["${choiceId}"] }) { __typename ... on CastVoteSuccess { voterToken receipt { outcome } } } }`;
   await fill(page, 'Operation Editor', vote);
   await execute(page);
 }
 
-/** Puts `text` in the place of all that is in the editor, as a paste does. */
+/** Puts `text`, one line, in the place of all that is in the editor. In more, the editor closes brackets by itself. */
 async function fill(page: Page, editor: 'Operation Editor' | 'Variables', text: string): Promise<void> {
   await linesOf(page, editor).click();
   await page.keyboard.press('ControlOrMeta+A');
+  await page.keyboard.press('Delete');
   await page.keyboard.insertText(text);
 }
 
