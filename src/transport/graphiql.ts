@@ -1,7 +1,9 @@
-/** The operations that GraphiQL opens with: create a poll, vote, watch. */
+/** The page at `/graphql`: GraphiQL, which opens with operations that create a poll, watch it and vote in it. */
+import type { GraphiQLOptions } from 'graphql-yoga';
+
 const FIELDS = 'version ballotCount isFinal tallies { label votes share }';
 
-export const EXAMPLES = [
+const TABS = [
   {
     query: `# 1. Create a poll. Copy its id (and a choice's id) into the next tabs.
 mutation CreatePoll($input: CreatePollInput!) {
@@ -33,3 +35,36 @@ mutation Vote($input: CastVoteInput!) {
     variables: JSON.stringify({ input: { pollId: 'the id of your poll', choiceIds: ['the id of a choice'] } }, null, 2),
   },
 ];
+
+export const GRAPHIQL: GraphiQLOptions = { title: 'Pollcast', subscriptionsProtocol: 'WS', defaultTabs: TABS };
+
+/**
+ * GraphiQL opens tabs that it was given without the variables of the first, and does not take the first click on another.
+ * Tabs that it finds in its storage are as they should be: there they are put, unless it was here before.
+ */
+const STORED = {
+  query: TABS[0]?.query,
+  variables: TABS[0]?.variables,
+  tabState: JSON.stringify({
+    activeTabIndex: 0,
+    tabs: TABS.map(({ query, variables }, index) => {
+      const operationName = /^(?:mutation|subscription) (\w+)/m.exec(query)?.[1] ?? '';
+      const rest = { hash: null, headers: null, response: null, operationName, title: operationName };
+      return { id: `pollcast-${index + 1}`, query, variables, ...rest };
+    }),
+  }),
+};
+
+const SEED = `<script>
+  if (localStorage.getItem('graphiql:tabState') === null) {
+    for (const [name, value] of Object.entries(${JSON.stringify(STORED).replaceAll('<', '\\u003c')})) {
+      localStorage.setItem('graphiql:' + name, value);
+    }
+  }
+</script>`;
+
+/** 5 MB of script, all of it from here: loaded when somebody opens the page. */
+export async function renderPage(options: GraphiQLOptions): Promise<string> {
+  const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql');
+  return renderGraphiQL(options).replace('<div id="root"></div>', (root) => root + SEED);
+}

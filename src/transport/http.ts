@@ -9,7 +9,7 @@ import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from '../graphql/engine.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
-import { EXAMPLES } from './graphiql.ts';
+import { GRAPHIQL, renderPage } from './graphiql.ts';
 import { makePlain } from './plain.ts';
 import type { Polling } from './polling.ts';
 import { send, sendError, sendJson } from './reply.ts';
@@ -196,10 +196,14 @@ export function makeHttpServer(options: HttpOptions): Server {
       services,
       viewer: readViewer({ authorization, cookie, voterToken }, services.voters),
       voterToken: voterToken ?? null,
-      // Only browsers send this header, and only they keep an httpOnly cookie.
-      keepVoterToken: request.headers['sec-fetch-site'] === undefined ? null : (token) => keepCookie(response, token),
+      keepVoterToken: isBrowser(request) ? (token) => keepCookie(response, token) : null,
     };
   }
+}
+
+/** Only browsers send these headers (`Sec-Fetch-*` not over plain http in a network), and only they keep an httpOnly cookie. */
+function isBrowser({ headers }: IncomingMessage): boolean {
+  return headers.origin !== undefined || headers['sec-fetch-site'] !== undefined;
 }
 
 interface LongPoll {
@@ -305,9 +309,8 @@ function makeYoga(engine: Engine, log: Log) {
       // Faults are logged with their number where they are masked.
       error() {},
     },
-    graphiql: { title: 'Pollcast', subscriptionsProtocol: 'WS', defaultTabs: EXAMPLES },
-    // 5 MB of script: loaded when somebody opens the page.
-    renderGraphiQL: async (page) => (await import('@graphql-yoga/render-graphiql')).renderGraphiQL(page),
+    graphiql: GRAPHIQL,
+    renderGraphiQL: renderPage,
     plugins: [onEngine(engine)],
   });
 }
