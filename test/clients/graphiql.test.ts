@@ -35,7 +35,7 @@ test('GraphiQL opens with operations that create, watch and vote, and asks no fo
   expect(visitor.problems).toEqual([]);
 });
 
-// GraphiQL itself does not take every click on a tab while its tabs are settling, so a tab is clicked until it opens.
+// By the keyboard: GraphiQL takes the first click of a mouse on another tab for the beginning of a drag.
 test('GraphiQL opens each tab with its variables', async () => {
   await using visitor = await openContext();
   const page = await visitor.open();
