@@ -103,7 +103,7 @@ function clientOn(graphql: string, authorization?: string): Client {
       const feed = new Feed();
       const source = new EventSource(urlOf(graphql, pollId));
       source.addEventListener('next', ({ data }) => {
-        const result = JSON.parse(data);
+        const result: Answer = JSON.parse(data);
         if (result.errors) feed.errors(result.errors);
         else feed.results(result.data);
       });
@@ -123,6 +123,11 @@ function clientOn(graphql: string, authorization?: string): Client {
 
 function urlOf(graphql: string, pollId: string): string {
   return `${graphql}?${new URLSearchParams({ query: WATCH, variables: JSON.stringify({ pollId }) })}`;
+}
+
+interface Answer {
+  readonly data?: Parameters<Feed['results']>[0];
+  readonly errors?: Parameters<Feed['errors']>[0];
 }
 
 interface Line extends AsyncDisposable {
