@@ -214,7 +214,7 @@ async function loaded(page: Page, load: () => Promise<unknown>): Promise<void> {
   for (const pane of ['Operation Editor', 'Variables', 'Result Window']) await linesOf(page, pane).waitFor(PATIENCE);
 }
 
-/** By the keyboard, so that only the test of the first click depends on where a click lands. */
+/** By the keyboard: a tab of a page just loaded jumps aside under the mouse, and the click is lost. */
 async function openTab(page: Page, tab: 'Watch' | 'Vote'): Promise<void> {
   await tabButton(page, tab).press('Enter');
   await page.getByRole('tab', { name: tab, selected: true }).waitFor(PATIENCE);
