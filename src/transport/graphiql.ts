@@ -1,11 +1,10 @@
 /** The page at `/graphql`: GraphiQL, which opens with operations that create a poll, watch it and vote in it. */
 import type { GraphiQLOptions } from 'graphql-yoga';
 
-const FIELDS = 'version ballotCount isFinal tallies { label votes share }';
-
 const TABS = [
   {
-    query: `# 1. Create a poll. Copy its id (and a choice's id) into the next tabs.
+    query: `# 1. Create a poll.
+# Copy its id and a choice's id into the next tabs.
 mutation CreatePoll($input: CreatePollInput!) {
   createPoll(input: $input) {
     ... on CreatePollSuccess {
@@ -18,17 +17,26 @@ mutation CreatePoll($input: CreatePollInput!) {
     variables: JSON.stringify({ input: { question: 'Tabs or spaces?', choices: ['Tabs', 'Spaces'] } }, null, 2),
   },
   {
-    query: `# 2. Watch it. Leave this running while you vote in the next tab.
+    query: `# 2. Watch it. Leave this running here,
+# and vote in another window of your browser.
 subscription Watch($pollId: ID!) {
-  pollResults(pollId: $pollId) { ${FIELDS} }
+  pollResults(pollId: $pollId) {
+    version
+    ballotCount
+    isFinal
+    tallies { label votes share }
+  }
 }`,
     variables: JSON.stringify({ pollId: 'the id of your poll' }, null, 2),
   },
   {
-    query: `# 3. Vote. Your browser keeps the voter token: a second vote is UNCHANGED or refused.
+    query: `# 3. Vote. Your browser keeps the voter token:
+# a second vote is UNCHANGED or refused.
 mutation Vote($input: CastVoteInput!) {
   castVote(input: $input) {
-    ... on CastVoteSuccess { receipt { outcome version } }
+    ... on CastVoteSuccess {
+      receipt { outcome version }
+    }
     ... on Error { __typename message }
   }
 }`,
@@ -39,7 +47,7 @@ mutation Vote($input: CastVoteInput!) {
 export const GRAPHIQL: GraphiQLOptions = { title: 'Pollcast', subscriptionsProtocol: 'WS', defaultTabs: TABS };
 
 /**
- * GraphiQL opens tabs that it was given without the variables of the first, and does not take the first click on another.
+ * GraphiQL opens tabs that it was given without the variables of the first (graphql/graphiql#3392).
  * Tabs that it finds in its storage are as they should be: there they are put, unless it was here before.
  */
 const STORED = {
@@ -55,7 +63,9 @@ const STORED = {
   }),
 };
 
-const SEED = `<script>
+// Its tabs jump away under the mouse: pressing the button focuses the tab, and a transform that was meant for dragging applies.
+const SEED = `<style>.graphiql-tab { transform: none !important; }</style>
+<script>
   if (localStorage.getItem('graphiql:tabState') === null) {
     for (const [name, value] of Object.entries(${JSON.stringify(STORED).replaceAll('<', '\\u003c')})) {
       localStorage.setItem('graphiql:' + name, value);
@@ -63,8 +73,12 @@ const SEED = `<script>
   }
 </script>`;
 
-/** 5 MB of script, all of it from here: loaded when somebody opens the page. */
-export async function renderPage(options: GraphiQLOptions): Promise<string> {
-  const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql');
-  return renderGraphiQL(options).replace('<div id="root"></div>', (root) => root + SEED);
+let page: Promise<string> | null = null;
+
+/** 9 MB, all of it from here: made when somebody opens it first. */
+export function renderPage(options: GraphiQLOptions): Promise<string> {
+  page ??= import('@graphql-yoga/render-graphiql').then(({ renderGraphiQL }) =>
+    renderGraphiQL(options).replace('<div id="root"></div>', (root) => root + SEED),
+  );
+  return page;
 }

@@ -117,14 +117,11 @@ export function makeHttpServer(options: HttpOptions): Server {
     if (operation === 'mutation' && !mayMutate) return false;
     const context = contextOf(request, response);
     if (operation === 'subscription') {
-      if (accepted.events) {
-        const after = lastEventId(request);
-        streams.subscribe(request, response, (outlet) =>
-          engine.subscribe(prepared, params.variables, context, outlet, after),
-        );
-      } else {
-        sendError(response, 406, 'A subscription needs "Accept: text/event-stream", or a WebSocket.');
-      }
+      if (!accepted.events) return false;
+      const after = lastEventId(request);
+      streams.subscribe(request, response, (outlet) =>
+        engine.subscribe(prepared, params.variables, context, outlet, after),
+      );
       return true;
     }
     if (accepted.json === null && !accepted.events) return false;
@@ -196,14 +193,20 @@ export function makeHttpServer(options: HttpOptions): Server {
       services,
       viewer: readViewer({ authorization, cookie, voterToken }, services.voters),
       voterToken: voterToken ?? null,
-      keepVoterToken: isBrowser(request) ? (token) => keepCookie(response, token) : null,
+      keepVoterToken: isOwnPage(request) ? (token) => keepCookie(response, token) : null,
     };
   }
 }
 
-/** Only browsers send these headers (`Sec-Fetch-*` not over plain http in a network), and only they keep an httpOnly cookie. */
-function isBrowser({ headers }: IncomingMessage): boolean {
-  return headers.origin !== undefined || headers['sec-fetch-site'] !== undefined;
+/**
+ * Whether the request comes from a page of our own: only a browser keeps an httpOnly cookie, and it drops ours on a page of
+ * another origin, which gets the token in the payload. `Sec-Fetch-*` is not sent over plain http in a network, `Origin` is.
+ */
+function isOwnPage({ headers }: IncomingMessage): boolean {
+  const site = headers['sec-fetch-site'];
+  if (site !== undefined) return site === 'same-origin' || site === 'none';
+  const { origin, host } = headers;
+  return origin !== undefined && host !== undefined && origin.replace(/^https?:\/\//, '') === host;
 }
 
 interface LongPoll {

@@ -185,10 +185,12 @@ export function makeEventStreams(liveness: Liveness): EventStreams {
     subscribe(request, response, start) {
       const stream = make(request, response, GRAPHQL);
       if (stream === null) return;
-      stream.open();
+      // Who comes back with a version may have all there will ever be: then it is told so by a 204.
+      if (lastEventId(request) === undefined) stream.open();
       void start(stream).then((started) => {
-        if (typeof started === 'function') stream.joined(started);
-        else stream.sayErrors(started);
+        if (typeof started !== 'function') return stream.sayErrors(started);
+        stream.joined(started);
+        stream.open();
       });
     },
     plain(request, response, start, refuse) {
