@@ -1,5 +1,11 @@
-#!/usr/bin/env node
-/** The process: arguments, environment and signals. Nothing else touches `process`. */
+#!/usr/bin/env -S node --max-semi-space-size=32
+/**
+ * The process: arguments, environment and signals. Nothing else touches `process`.
+ *
+ * The flag above (also in `npm start`) gives young objects room: a vote lives as long as its batch is committed, and with
+ * V8's default of 16 MB the collector copies each several times. Measured on two cores: 10 700 votes/s with 16, 13 800 with
+ * 32, 12 700 with 64, and the idle server grows with it.
+ */
 import { makeLog, recount, startApp } from './app.ts';
 import { type Config, readConfig } from './config.ts';
 import { PollcastError } from './core/errors.ts';

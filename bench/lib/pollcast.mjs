@@ -1,4 +1,4 @@
-// Pollcast as a user starts it: built, `node dist/main.js`, configured by the environment alone.
+// Pollcast as `npm start` starts it: built, with its flag for V8, configured by the environment alone.
 import { fileURLToPath } from 'node:url';
 import { startServer } from './processes.mjs';
 import { discard, scratch } from './scratch.mjs';
@@ -12,6 +12,7 @@ export async function startPollcast({ name = 'pollcast', entry = ENTRY, database
   const server = await startServer({
     name,
     script: entry,
+    nodeFlags: ['--max-semi-space-size=32'],
     profile,
     env: {
       DATA_DIR: folder,

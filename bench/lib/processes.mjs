@@ -26,8 +26,8 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exi
  * Starts a server script pinned to the server core and waits for the port it prints. Each has `gc`, made by a preloaded
  * hook, so no server needs code of its own for it. `profile` writes a CPU profile into that folder when the server stops.
  */
-export function startServer({ name, script, env = {}, profile, timeoutMs = 60_000 }) {
-  const flags = ['--expose-gc', '--import', path('./gc-hook.mjs')];
+export function startServer({ name, script, nodeFlags = [], env = {}, profile, timeoutMs = 60_000 }) {
+  const flags = [...nodeFlags, '--expose-gc', '--import', path('./gc-hook.mjs')];
   if (profile !== undefined)
     flags.push('--cpu-prof', `--cpu-prof-dir=${profile}`, `--cpu-prof-name=${name}.${Date.now()}.cpuprofile`);
   const child = track(

@@ -8,7 +8,7 @@ import { Mailbox, type Outlet, type Update } from './mailbox.ts';
 import type { SlowReaders } from './slow.ts';
 import { makeThrottle } from './throttle.ts';
 
-const SLICE = 256;
+const SLICE = 500;
 
 /** What a group is served from: where its topic stands. */
 export interface Standing<State> {

@@ -1,6 +1,6 @@
 /** node:http: the operation endpoint on its short way, Yoga for all that is unusual, pages and health. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { GraphQLError } from 'graphql';
+import { type ExecutionResult, GraphQLError } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { LIMITS } from '../access/limits.ts';
 import { readViewer, VOTER_COOKIE, VOTER_HEADER } from '../access/viewer.ts';
@@ -35,17 +35,21 @@ export function makeHttpServer(options: HttpOptions): Server {
   const yoga = makeYoga(engine, log);
 
   const server = createServer({ keepAliveTimeout: 72_000 }, (request, response) => {
-    handle(request, response).catch((error: unknown) => {
-      const { message, extensions } = engine.mask(error);
-      if (response.headersSent) response.destroy();
-      else sendJson(response, 500, JSON.stringify({ errors: [{ message, extensions }] }));
-    });
+    // The short way is free of promises up to the operation itself: at this rate each is felt.
+    if (request.method === 'POST' && request.url === '/graphql') operatePost(request, response);
+    else handle(request, response).catch((error: unknown) => fault(response, error));
   });
   server.on('upgrade', (request, socket, head) => {
     if (pathOf(request) === '/graphql') return webSockets.accept(request, socket, head);
     socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
   });
   return server;
+
+  function fault(response: ServerResponse, error: unknown): void {
+    const { message, extensions } = engine.mask(error);
+    if (response.headersSent) response.destroy();
+    else sendJson(response, 500, JSON.stringify({ errors: [{ message, extensions }] }));
+  }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     switch (pathOf(request)) {
@@ -71,42 +75,46 @@ export function makeHttpServer(options: HttpOptions): Server {
   }
 
   async function operate(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (request.method === 'POST') return operatePost(request, response);
+    if (request.method === 'POST') {
+      operatePost(request, response);
+      return;
+    }
     const accepted = acceptedBy(request.headers.accept);
     if (request.method === 'GET' && accepted.events) {
       const params = readUrl(request);
-      if (params !== null && (await run(request, response, params, accepted, false))) return;
+      if (params !== null && run(request, response, params, accepted, null)) return;
     }
     return handOver(request, response, null);
   }
 
-  async function operatePost(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  function operatePost(request: IncomingMessage, response: ServerResponse): void {
     const type = request.headers['content-type'] ?? '';
     // A form can be posted from any page, with our cookie and without a preflight.
-    if (!/^application\/(json|graphql|graphql\+json)\s*(;|$)/i.test(type)) {
+    if (type !== 'application/json' && !/^application\/(json|graphql|graphql\+json)\s*(;|$)/i.test(type)) {
       request.resume();
-      return sendError(response, 415, 'content-type: must be application/json.');
+      sendError(response, 415, 'content-type: must be application/json.');
+      return;
     }
-    const body = await readBody(request, response);
-    if (body === null) return;
-    if (type === 'application/json' || type.startsWith('application/json;')) {
-      const params = readParams(body);
-      if (params !== null && (await run(request, response, params, acceptedBy(request.headers.accept), true))) return;
-    }
-    return handOver(request, response, body);
+    readBody(request, response, (body) => {
+      if (type === 'application/json' || type.startsWith('application/json;')) {
+        const params = readParams(body);
+        if (params !== null && run(request, response, params, acceptedBy(request.headers.accept), body)) return;
+      }
+      handOver(request, response, body).catch((error: unknown) => fault(response, error));
+    });
   }
 
   /**
    * The short way: answers what is in order. False: it is not, and Yoga says so, in its words, whatever it is; so a
-   * client cannot tell the two ways apart. Nothing was run then.
+   * client cannot tell the two ways apart. Nothing was run then. `body` is null for a GET, which may not mutate.
    */
-  async function run(
+  function run(
     request: IncomingMessage,
     response: ServerResponse,
     params: Params,
     accepted: Accepted,
-    mayMutate: boolean,
-  ): Promise<boolean> {
+    body: Buffer | null,
+  ): boolean {
     const prepared = engine.prepare(params.query, params.operationName);
     if (isRefusal(prepared)) {
       if (accepted.json !== null || !accepted.events) return false;
@@ -114,7 +122,7 @@ export function makeHttpServer(options: HttpOptions): Server {
       return true;
     }
     const { operation } = prepared.operation;
-    if (operation === 'mutation' && !mayMutate) return false;
+    if (operation === 'mutation' && body === null) return false;
     const context = contextOf(request, response);
     if (operation === 'subscription') {
       if (!accepted.events) return false;
@@ -127,26 +135,27 @@ export function makeHttpServer(options: HttpOptions): Server {
     if (accepted.json === null && !accepted.events) return false;
     const wait = accepted.json === null ? null : engine.waitOf(prepared, params.variables);
     if (wait !== null && accepted.json !== null) {
-      await waitFor(request, response, { prepared, variables: params.variables, context, type: accepted.json, wait });
+      waitFor(request, response, { prepared, variables: params.variables, context, type: accepted.json, wait });
       return true;
     }
-    const result = await engine.execute(prepared, params.variables, context);
-    if (accepted.json === null) {
-      streams.single(response, result);
-      return true;
-    }
-    // Without data nothing was run: the variables were wrong.
-    if (!('data' in result)) return false;
-    send(response, 200, accepted.json, JSON.stringify(result));
+    const answer = (result: ExecutionResult): void => {
+      if (accepted.json === null) streams.single(response, result);
+      else if ('data' in result) send(response, 200, accepted.json, JSON.stringify(result));
+      // Without data nothing was run: the variables were wrong.
+      else handOver(request, response, body).catch((error: unknown) => fault(response, error));
+    };
+    const result = engine.execute(prepared, params.variables, context);
+    if (result instanceof Promise) result.then(answer).catch((error: unknown) => fault(response, error));
+    else answer(result);
     return true;
   }
 
   /** A long poll in GraphQL: when the time has passed, the results that are there. */
-  async function waitFor(
+  function waitFor(
     request: IncomingMessage,
     response: ServerResponse,
     { prepared, variables, context, type, wait }: LongPoll,
-  ): Promise<void> {
+  ): void {
     const start = (outlet: Outlet, afterVersion: number | null) =>
       engine.wait(prepared, variables, context, { ...wait, afterVersion }, outlet);
     const answer = ({ payload }: Update) => send(response, 200, type, payload);
@@ -268,27 +277,31 @@ function pathOf(request: IncomingMessage): string {
   return end === -1 ? url : url.slice(0, end);
 }
 
-/** The whole body; null where it was too large and that has been said. */
-function readBody(request: IncomingMessage, response: ServerResponse): Promise<Buffer | null> {
-  return new Promise((resolve, reject) => {
-    const pieces: Buffer[] = [];
-    let length = 0;
-    request.on('data', (piece: Buffer) => {
-      length += piece.length;
-      if (length <= LIMITS.bodyBytes) pieces.push(piece);
-      else if (!response.headersSent) {
-        pieces.length = 0;
-        response.setHeader('connection', 'close');
-        sendError(response, 413, `The body is larger than ${LIMITS.bodyBytes} bytes.`);
-        resolve(null);
-      }
-    });
-    request.on('end', () =>
-      resolve(length > LIMITS.bodyBytes ? null : pieces.length === 1 ? (pieces[0] ?? null) : Buffer.concat(pieces)),
-    );
-    request.on('error', reject);
+/** Calls `done` with the whole body, unless it is too large: then that has been said. */
+function readBody(request: IncomingMessage, response: ServerResponse, done: (body: Buffer) => void): void {
+  let first: Buffer | null = null;
+  let pieces: Buffer[] | null = null;
+  let length = 0;
+  request.on('data', (piece: Buffer) => {
+    length += piece.length;
+    if (length > LIMITS.bodyBytes) {
+      pieces = null;
+      if (response.headersSent) return;
+      response.setHeader('connection', 'close');
+      sendError(response, 413, `The body is larger than ${LIMITS.bodyBytes} bytes.`);
+    } else if (first === null) {
+      first = piece;
+    } else {
+      pieces ??= [first];
+      pieces.push(piece);
+    }
+  });
+  request.on('end', () => {
+    if (length <= LIMITS.bodyBytes) done(pieces === null ? (first ?? EMPTY) : Buffer.concat(pieces));
   });
 }
+
+const EMPTY = Buffer.alloc(0);
 
 function keepCookie(response: ServerResponse, token: string): boolean {
   response.setHeader('set-cookie', `${VOTER_COOKIE}=${token}; Path=/; Max-Age=${YEAR_S}; HttpOnly; SameSite=Lax`);

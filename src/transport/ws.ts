@@ -36,12 +36,16 @@ interface Extra {
   context: Context | null;
 }
 
-const made = new WeakMap<Update, Frames>();
+// One after the other is served the same update: the last one is at hand without a look-up.
+let lastUpdate: Update | null = null;
+let lastFrames = new Frames(Buffer.alloc(0));
 
 function framesOf(update: Update): Frames {
-  let frames = made.get(update);
-  if (frames === undefined) made.set(update, (frames = new Frames(update.payload)));
-  return frames;
+  if (update !== lastUpdate) {
+    lastUpdate = update;
+    lastFrames = new Frames(update.payload);
+  }
+  return lastFrames;
 }
 
 /** A connection's socket, and what keeps it honest. */
