@@ -46,6 +46,7 @@ export interface Parts {
   readonly log?: Log;
   readonly livenessRoundMs?: number;
   readonly stallMs?: number;
+  readonly reconcileMs?: number;
 }
 
 /** Starts. Throws `InvalidInputError` where the configuration is at fault, and leaves nothing running then. */
@@ -63,7 +64,7 @@ export async function startApp(config: Config, parts: Parts = {}): Promise<App> 
 
 async function startOn(store: Store, config: Config, clock: Clock, log: Log, parts: Parts): Promise<App> {
   const voters = makeVoters(readSecret(config));
-  const { stallMs } = parts;
+  const { stallMs, reconcileMs } = parts;
   const hub = makeHub({
     store,
     clock,
@@ -71,6 +72,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     presence: makeLocalPresence(),
     intervalMs: config.liveIntervalMs,
     ...(stallMs === undefined ? {} : { stallMs }),
+    ...(reconcileMs === undefined ? {} : { reconcileMs }),
   });
   const batcher = makeBatcher({
     store,

@@ -137,6 +137,10 @@ export interface Store {
   findPollId(joinCode: string): Promise<string | null>;
   /** Leaves `counts` out where the version is still `knownVersion`. */
   loadPoll(id: string, knownVersion?: number): Promise<(Omit<PollState, 'counts'> & { counts?: Counts }) | null>;
+  /** Where polls stand, in one query; those that are gone are left out. */
+  cursors(
+    ids: readonly string[],
+  ): Promise<ReadonlyMap<string, { readonly version: number; readonly revision: number }>>;
   listPolls(filter: PollFilter): Promise<readonly Poll[]>;
   /** Decides under the poll's lock. `decide` may throw, or return null to leave the poll as it is. Null: no such poll. */
   changePoll(id: string, nowMs: number, decide: (poll: Poll) => PollPatch | null): Promise<PollState | null>;

@@ -75,6 +75,8 @@ export interface HubOptions {
   readonly stats?: HubStats;
   /** How many watch a poll, over all instances. */
   readonly presence: Presence;
+  /** How often watched polls are compared with the database, where others write to it too. Milliseconds. */
+  readonly reconcileMs?: number;
   /** How many unwatched polls are remembered. */
   readonly remember?: number;
   readonly stallMs?: number;
@@ -108,6 +110,10 @@ export function makeHub(options: HubOptions): Hub {
   const remember = options.remember ?? 10_000;
   const entries = new Map<string, Entry>();
   const unlisten = options.presence.listen(showAudience);
+  const stopReconciling = store.exclusive
+    ? () => {}
+    : clock.every(options.reconcileMs ?? 2_000, () => void reconcile());
+  let reconciling = false;
   const slow = makeSlowReaders(clock, options.stallMs ?? 30_000, () => options.stats?.conflated());
 
   return {
@@ -167,6 +173,7 @@ export function makeHub(options: HubOptions): Hub {
     stop() {
       slow.stop();
       unlisten();
+      stopReconciling();
       for (const entry of entries.values()) release(entry);
       entries.clear();
     },
@@ -192,6 +199,27 @@ export function makeHub(options: HubOptions): Hub {
     entry.audienceChanges++;
     const standing = { cursor: entry.audienceChanges, final: false, state: viewOf(entry) };
     for (const { topic, group } of entry.groups.values()) if (topic === 'audience') group.offer(standing);
+  }
+
+  /** One query for all watched polls: what other instances did is seen here, whatever was not announced (M2). */
+  async function reconcile(): Promise<void> {
+    const watched = [...entries.values()].filter((entry) => entry.groups.size > 0 && entry.state !== null);
+    if (reconciling || watched.length === 0) return;
+    reconciling = true;
+    try {
+      const cursors = await store.cursors(watched.map(({ id }) => id));
+      for (const entry of watched) {
+        const now = cursors.get(entry.id);
+        const { state } = entry;
+        if (now === undefined) remove(entry);
+        else if (state !== null && (now.version > state.version || now.revision > state.poll.revision))
+          await load(entry);
+      }
+    } catch (error) {
+      log.warn({ err: error }, 'watched polls could not be compared with the database; the next look comes');
+    } finally {
+      reconciling = false;
+    }
   }
 
   async function read(id: string): Promise<PollView | null> {
@@ -325,20 +353,23 @@ export function makeHub(options: HubOptions): Hub {
     }
     // Counts are left out only where the version is the one we had then.
     const counts = loaded.counts ?? before?.counts;
-    if (counts !== undefined) accept(entry, { ...loaded, counts });
+    // Whoever looked, and for whatever reason: what is new goes to those who watch.
+    if (counts !== undefined && accept(entry, { ...loaded, counts })) announce(entry);
     return entry.state;
   }
 
-  /** Takes a whole state over, unless what we have is newer. */
-  function accept(entry: Entry, state: PollState): void {
+  /** Takes a whole state over, unless what we have is newer. Whether anything changed. */
+  function accept(entry: Entry, state: PollState): boolean {
     const old = entry.state;
     if (old === null || state.version > old.version || (state.version === old.version && entry.stale)) {
       entry.state = state;
       entry.results = null;
       entry.stale = state.version < entry.newest;
-    } else if (state.poll.revision > old.poll.revision) {
-      entry.state = { ...old, poll: state.poll };
+      return true;
     }
+    if (state.poll.revision <= old.poll.revision) return false;
+    entry.state = { ...old, poll: state.poll };
+    return true;
   }
 
   function advance(entry: Entry, state: PollState, change: PollChange): void {

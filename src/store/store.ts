@@ -41,6 +41,16 @@ export function makeStore(database: Database): Store {
 
     loadPoll: (id, knownVersion) => retry(() => load(db, id, knownVersion ?? null)),
 
+    cursors: (ids) =>
+      retry(async () => {
+        const rows = await database.rows('SELECT id, version, revision FROM polls WHERE id = ANY($1::text[])', [
+          [...ids],
+        ]);
+        return new Map(
+          rows.map((row) => [text(row.id), { version: number(row.version), revision: number(row.revision) }] as const),
+        );
+      }),
+
     listPolls: (filter) => retry(async () => list(db, filter)),
 
     changePoll: (id, nowMs, decide) =>

@@ -41,6 +41,8 @@ export function makeHttpServer(options: HttpOptions): Server {
   });
   server.on('upgrade', (request, socket, head) => {
     if (pathOf(request) === '/graphql') return webSockets.accept(request, socket, head);
+    // From here on nobody else listens: a reset must not take the process down.
+    socket.on('error', () => {});
     socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
   });
   return server;
