@@ -223,7 +223,7 @@ describe('wrong requests leave the server serving', () => {
     ['malformed JSON', () => post('{"query'), 400, /invalid JSON/],
     ['no query', () => post('{}'), 200, /Must provide query string/],
     ['a query that is a number', () => post('{"query":1}'), 400, /param to be a string/],
-    ['a list', () => post('[]'), 400, /Batching is not supported|object/],
+    ['a list', () => post('[]'), 400, /Batching is not supported/],
     ['unknown fields', () => post('{"query":"{ nope }"}'), 200, /Cannot query field/],
     ['a syntax error', () => post('{"query":"{"}'), 200, /Syntax Error/],
     ['a wrong type', () => post('{"query":"{ poll(id: [1]) { id } }"}'), 200, /cannot represent/],
@@ -235,14 +235,9 @@ describe('wrong requests leave the server serving', () => {
     ],
     [
       'a deep document',
-      () =>
-        post(
-          JSON.stringify({
-            query: `{ poll(id: "x") ${'{ results { runoff { winner '.repeat(1)}${'{ id '.repeat(11)}${'}'.repeat(14)} }`,
-          }),
-        ),
+      () => post(JSON.stringify({ query: `{ poll ${'{ results '.repeat(13)}${'}'.repeat(14)}` })),
       200,
-      /levels deep|Syntax|selection/,
+      /14 levels deep, at most 12/,
     ],
     ['a body of 2 MB', () => post('x'.repeat(2_000_000)), 413, /larger than 1000000 bytes/],
     [
