@@ -71,6 +71,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     log,
     presence: makeLocalPresence(),
     intervalMs: config.liveIntervalMs,
+    votesWait: () => batcher.waiting > 0,
     ...(stallMs === undefined ? {} : { stallMs }),
     ...(reconcileMs === undefined ? {} : { reconcileMs }),
   });

@@ -4,7 +4,8 @@
  */
 import type { PollcastError } from '../core/errors.ts';
 import type { Clock, Stop } from '../core/ports.ts';
-import { Mailbox, type Outlet, type Update } from './mailbox.ts';
+import type { Outlet, Update } from './mailbox.ts';
+import type { Pace } from './pace.ts';
 import type { SlowReaders } from './slow.ts';
 import { makeThrottle } from './throttle.ts';
 
@@ -29,6 +30,7 @@ export interface Group<State> {
 export interface GroupOptions<State> {
   readonly clock: Clock;
   readonly slow: SlowReaders;
+  readonly pace: Pace;
   readonly everyMs: number;
   /** Executes and encodes; the result is shared by everybody in the group. */
   readonly encode: (state: State) => Promise<Buffer> | Buffer;
@@ -40,7 +42,8 @@ export interface GroupOptions<State> {
 
 export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
   const { clock, slow } = options;
-  const members = new Set<Mailbox>();
+  // An array, and each member knows its place: a pass reads it in order, and leaving costs nothing.
+  const members: Outlet[] = [];
   let wanted: Standing<State> | null = null;
   let latest: Update | null = null;
   let encoding: Promise<Update> | null = null;
@@ -50,7 +53,7 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
 
   return {
     get size() {
-      return members.size;
+      return members.length;
     },
     offer(standing) {
       if (wanted === null || standing.cursor >= wanted.cursor) wanted = standing;
@@ -62,31 +65,51 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
       try {
         if (wanted === null || standing.cursor > wanted.cursor) wanted = standing;
         const update = await upToDate();
-        const mailbox = new Mailbox(outlet, update.cursor === after ? update.cursor : Number.NEGATIVE_INFINITY);
-        if (update.final && update.cursor === after) outlet.end();
-        else if (!mailbox.push(update)) slow.add(mailbox);
-        if (!update.final || mailbox.pending !== null) members.add(mailbox);
+        if (update.cursor === after) {
+          outlet.cursor = update.cursor;
+          if (update.final) outlet.end();
+        } else {
+          give(outlet, update);
+        }
+        if (!update.final || outlet.pending !== null) {
+          outlet.place = members.length;
+          members.push(outlet);
+        }
         // It may have moved on while this one waited for its bytes.
-        if (latest !== null && latest !== update && !mailbox.push(latest)) slow.add(mailbox);
-        return () => leave(mailbox);
+        if (latest !== null && latest !== update) give(outlet, latest);
+        return () => leave(outlet);
       } finally {
         joining--;
-        if (members.size === 0 && joining === 0) close();
+        if (members.length === 0 && joining === 0) close();
       }
     },
     fail(error) {
-      for (const mailbox of members) {
-        slow.remove(mailbox);
-        mailbox.outlet.fail(error);
+      for (const outlet of members.splice(0)) {
+        outlet.place = -1;
+        slow.remove(outlet);
+        outlet.fail(error);
       }
-      members.clear();
       close();
     },
   };
 
-  function leave(mailbox: Mailbox): void {
-    slow.remove(mailbox);
-    if (members.delete(mailbox) && members.size === 0 && joining === 0) close();
+  function give(outlet: Outlet, update: Update): void {
+    if (!outlet.push(update)) slow.add(outlet);
+  }
+
+  function leave(outlet: Outlet): void {
+    slow.remove(outlet);
+    const { place } = outlet;
+    const last = members.at(-1);
+    if (place === -1 || last === undefined) return;
+    members.pop();
+    // Passes go from the end to the front: the last one was served already, wherever it stands now.
+    if (last !== outlet) {
+      members[place] = last;
+      last.place = place;
+    }
+    outlet.place = -1;
+    if (members.length === 0 && joining === 0) close();
   }
 
   function close(): void {
@@ -112,39 +135,44 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
   }
 
   function refresh(): void {
-    if (members.size === 0) return;
+    if (members.length === 0) return;
     if (latest !== null && wanted !== null && latest.cursor >= wanted.cursor) pass();
     else Promise.resolve(upToDate()).then(pass, options.onFault);
   }
 
-  /** Goes around all members in slices; whoever is reached gets what is newest then. */
+  /** Goes around all members in slices, from the end to the front; whoever is reached gets what is newest then. */
   function pass(): void {
     if (passing) return;
     passing = true;
-    const around = members.values();
     const started = latest;
-    const slice = (): void => {
-      let delivered = 0;
-      for (let count = 0; count < SLICE; count++) {
-        const next = around.next();
-        if (next.done === true) {
-          passing = false;
-          options.onDelivered(delivered);
-          // Those at the front may have been served an older one: they get the newer with the next round.
-          if (latest !== started) {
-            if (latest?.final === true) pass();
-            else throttle.poke();
-          }
-          return;
-        }
-        const mailbox = next.value;
-        if (latest === null || latest.cursor <= mailbox.cursor) continue;
-        if (mailbox.push(latest)) delivered++;
-        else slow.add(mailbox);
-      }
+    let next = members.length;
+    options.pace.run(() => {
+      const from = Math.min(next, members.length);
+      const { delivered, reached } = serve(from, Math.max(0, from - SLICE));
+      next = reached;
       options.onDelivered(delivered);
-      setImmediate(slice);
-    };
-    slice();
+      if (next > 0) return 'more';
+      passing = false;
+      // Those at the end may have been served an older one: they get the newer with the next round.
+      if (latest !== started) {
+        if (latest?.final === true) pass();
+        else throttle.poke();
+      }
+      return 'done';
+    });
+  }
+
+  function serve(from: number, until: number): { delivered: number; reached: number } {
+    const update = latest;
+    let delivered = 0;
+    let at = from;
+    while (at > until) {
+      // Who is served may leave, and others with it.
+      const outlet = members[--at];
+      if (update === null || outlet === undefined || update.cursor <= outlet.cursor) continue;
+      if (outlet.push(update)) delivered++;
+      else slow.add(outlet);
+    }
+    return { delivered, reached: at };
   }
 }

@@ -10,7 +10,8 @@ import type { Clock, Log, PollChange, PollState, Presence, Stop, Store } from '.
 import { addContent, type Counts, countResults, type Results } from '../core/tally.ts';
 import { type Audience, makeAudience } from './audience.ts';
 import { type Group, makeGroup, type Standing } from './group.ts';
-import type { Outlet } from './mailbox.ts';
+import { Outlet } from './mailbox.ts';
+import { makePace } from './pace.ts';
 import { makeSlowReaders } from './slow.ts';
 import { makeThrottle, type Throttle } from './throttle.ts';
 
@@ -80,6 +81,8 @@ export interface HubOptions {
   /** How many unwatched polls are remembered. */
   readonly remember?: number;
   readonly stallMs?: number;
+  /** While votes wait, broadcasts take no more than about half of the loop. */
+  readonly votesWait?: () => boolean;
 }
 
 interface Entry {
@@ -105,6 +108,25 @@ const NOTHING = Buffer.alloc(0);
 /** How long a group that everybody left is kept: those who poll come back, and find their bytes encoded. */
 const LINGER_MS = 5_000;
 
+/** Rings once whatever comes. */
+class Bell extends Outlet {
+  private readonly ring: () => void;
+
+  constructor(ring: () => void) {
+    super();
+    this.ring = ring;
+  }
+
+  send(): boolean {
+    this.ring();
+    return true;
+  }
+  backlog = () => 0;
+  end = () => this.ring();
+  fail = () => this.ring();
+  drop = () => this.ring();
+}
+
 export function makeHub(options: HubOptions): Hub {
   const { store, clock, log } = options;
   const remember = options.remember ?? 10_000;
@@ -115,6 +137,7 @@ export function makeHub(options: HubOptions): Hub {
     : clock.every(options.reconcileMs ?? 2_000, () => void reconcile());
   let reconciling = false;
   const slow = makeSlowReaders(clock, options.stallMs ?? 30_000, () => options.stats?.conflated());
+  const pace = makePace(clock, options.votesWait ?? (() => false));
 
   return {
     poll(id) {
@@ -172,6 +195,7 @@ export function makeHub(options: HubOptions): Hub {
     },
     stop() {
       slow.stop();
+      pace.stop();
       unlisten();
       stopReconciling();
       for (const entry of entries.values()) release(entry);
@@ -273,7 +297,7 @@ export function makeHub(options: HubOptions): Hub {
         encode: () => NOTHING,
         presence: 'returning',
       };
-      watch(wish, { backlog: () => 0, send: finish, end: finish, fail: finish, drop: finish }).then(
+      watch(wish, new Bell(finish)).then(
         (stop) => {
           if (over) stop();
           else leave = stop;
@@ -415,6 +439,7 @@ export function makeHub(options: HubOptions): Hub {
     const group = makeGroup<PollView>({
       clock,
       slow,
+      pace,
       everyMs: wish.everyMs,
       encode: wish.encode,
       onFault: (error) => log.error({ err: error, pollId: entry.id }, 'an update could not be encoded'),

@@ -1,4 +1,7 @@
-/** One subscriber: the newest update that it has not had yet, and nothing more (L5). */
+/**
+ * One subscriber: its end of the line, and the newest update that it has not had yet, and nothing more (L5). Both are one
+ * object that the transports extend: a broadcast touches each of thousands, and every further object is a cache miss.
+ */
 import type { PollcastError } from '../core/errors.ts';
 
 /** One encoded state of a topic, the same bytes for all of a group. */
@@ -11,50 +14,45 @@ export interface Update {
   readonly final: boolean;
 }
 
-/** One subscriber's end, given by a transport. None of these may throw. */
-export interface Outlet {
-  /** Bytes that were sent and that the kernel has not taken yet. */
-  backlog(): number;
-  /** MUST only be called while `backlog()` is 0. */
-  send(update: Update): void;
-  /** The last update was sent. */
-  end(): void;
-  /** There is nothing to watch any more. */
-  fail(error: PollcastError): void;
-  /** The reader made no progress for too long: cut it off. */
-  drop(): void;
-}
-
 /** Latest wins: at most one update waits, whatever is dropped between; the newest always arrives (L3). */
-export class Mailbox {
-  readonly outlet: Outlet;
+export abstract class Outlet {
   /** What the subscriber has; only newer updates go out (L2). */
-  cursor: number;
+  cursor = -1;
   pending: Update | null = null;
-  /** While it waits: the backlog when last looked at, and since when it has not moved. */
-  backlog = 0;
-  stuckSince = 0;
+  /** Is being looked at by the slow readers: what comes waits. */
+  isSlow = false;
+  /** Its place among the members of its group; -1: in none. */
+  place = -1;
 
-  constructor(outlet: Outlet, cursor: number) {
-    this.outlet = outlet;
-    this.cursor = cursor;
-  }
+  // None of these may throw.
+  /** Hands an update over. Whether the kernel took all of it: if not, it is left alone until `backlog()` is 0. */
+  abstract send(update: Update): boolean;
+  /** Bytes that were sent and that the kernel has not taken yet. */
+  abstract backlog(): number;
+  /** The last update was sent. */
+  abstract end(): void;
+  /** There is nothing to watch any more. */
+  abstract fail(error: PollcastError): void;
+  /** The reader made no progress for too long: cut it off. */
+  abstract drop(): void;
 
-  /** Whether the update went out; else it waits, in the place of an older one. */
+  /** Whether nothing is left to do for this subscriber; else it belongs to the slow readers. */
   push(update: Update): boolean {
     if (update.cursor <= this.cursor) return true;
-    if (this.pending !== null || this.outlet.backlog() > 0) {
+    if (this.isSlow) {
       this.pending = update;
       return false;
     }
-    this.deliver(update);
-    return true;
+    this.cursor = update.cursor;
+    const taken = this.send(update);
+    if (update.final) this.end();
+    return taken;
   }
 
-  deliver(update: Update): void {
-    this.cursor = update.cursor;
+  /** What waited, if anything did. Whether nothing is left to do. */
+  deliverPending(): boolean {
+    const update = this.pending;
     this.pending = null;
-    this.outlet.send(update);
-    if (update.final) this.outlet.end();
+    return update === null || this.push(update);
   }
 }

@@ -1,37 +1,56 @@
 /** The readers that do not keep up: looked at together, so that nobody else pays for them. */
 import type { Clock, Stop } from '../core/ports.ts';
-import type { Mailbox } from './mailbox.ts';
+import type { Outlet } from './mailbox.ts';
 
 const LOOK_MS = 25;
 
 export interface SlowReaders {
-  add(mailbox: Mailbox): void;
-  remove(mailbox: Mailbox): void;
+  add(outlet: Outlet): void;
+  remove(outlet: Outlet): void;
   readonly size: number;
   stop: Stop;
 }
 
+interface Standstill {
+  backlog: number;
+  /** Since when the backlog has not moved. */
+  since: number;
+}
+
 /** `stallMs`: how long a reader may make no progress before it is cut off (L5). */
 export function makeSlowReaders(clock: Clock, stallMs: number, onConflate: () => void): SlowReaders {
-  const slow = new Set<Mailbox>();
+  const slow = new Map<Outlet, Standstill>();
   let looking: Stop | null = null;
 
   function look(): void {
     const now = clock.now();
-    for (const mailbox of slow) {
-      const backlog = mailbox.outlet.backlog();
+    for (const [outlet, standstill] of slow) {
+      const backlog = outlet.backlog();
       if (backlog === 0) {
-        slow.delete(mailbox);
-        if (mailbox.pending !== null) mailbox.deliver(mailbox.pending);
-      } else if (backlog !== mailbox.backlog) {
-        mailbox.backlog = backlog;
-        mailbox.stuckSince = now;
-      } else if (now - mailbox.stuckSince >= stallMs) {
-        slow.delete(mailbox);
-        mailbox.outlet.drop();
+        outlet.isSlow = false;
+        if (outlet.deliverPending()) slow.delete(outlet);
+        else begin(outlet, standstill);
+      } else if (backlog !== standstill.backlog) {
+        standstill.backlog = backlog;
+        standstill.since = now;
+      } else if (now - standstill.since >= stallMs) {
+        remove(outlet);
+        outlet.drop();
       }
     }
     if (slow.size === 0) stop();
+  }
+
+  function begin(outlet: Outlet, standstill: Standstill): void {
+    outlet.isSlow = true;
+    standstill.backlog = outlet.backlog();
+    standstill.since = clock.now();
+  }
+
+  function remove(outlet: Outlet): void {
+    if (!outlet.isSlow) return;
+    outlet.isSlow = false;
+    slow.delete(outlet);
   }
 
   function stop(): void {
@@ -40,17 +59,17 @@ export function makeSlowReaders(clock: Clock, stallMs: number, onConflate: () =>
   }
 
   return {
-    add(mailbox) {
-      if (slow.has(mailbox)) {
+    add(outlet) {
+      if (outlet.isSlow) {
         onConflate();
         return;
       }
-      mailbox.backlog = mailbox.outlet.backlog();
-      mailbox.stuckSince = clock.now();
-      slow.add(mailbox);
+      const standstill = { backlog: 0, since: 0 };
+      begin(outlet, standstill);
+      slow.set(outlet, standstill);
       looking ??= clock.every(LOOK_MS, look);
     },
-    remove: (mailbox) => void slow.delete(mailbox),
+    remove,
     get size() {
       return slow.size;
     },

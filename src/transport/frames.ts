@@ -3,9 +3,16 @@
 const TEXT_FRAME = 0x81;
 const CLOSING = 0x7d; // }
 
+// Many clients count their operations: short ids are shared by thousands of subscribers, and so are their frames.
+const shared = new Map<string, Buffer>();
+
 /** The part of a graphql-transport-ws `next` message that is the subscriber's own. */
 export function nextPrefix(operationId: string): Buffer {
-  return Buffer.from(`{"id":${JSON.stringify(operationId)},"type":"next","payload":`);
+  const known = shared.get(operationId);
+  if (known !== undefined) return known;
+  const prefix = Buffer.from(`{"id":${JSON.stringify(operationId)},"type":"next","payload":`);
+  if (operationId.length <= 4 && shared.size < 1_000) shared.set(operationId, prefix);
+  return prefix;
 }
 
 /** Room before the payload for the longest header and prefix; a longer prefix gets a buffer of its own. */
@@ -19,12 +26,17 @@ const ROOM = 1_024;
 export class Frames {
   private readonly payload: Buffer;
   private buffer: Buffer | null = null;
+  /** The frame that was made last, and what for. */
+  private last: Buffer | null = null;
+  private lastPrefix: Buffer | null = null;
+  private lastStart = 0;
 
   constructor(payload: Buffer) {
     this.payload = payload;
   }
 
   frame(prefix: Buffer): Buffer {
+    if (prefix === this.lastPrefix && this.last !== null) return this.last;
     const { payload } = this;
     const length = prefix.length + payload.length + 1;
     const head = length < 126 ? 2 : length < 65_536 ? 4 : 10;
@@ -34,9 +46,24 @@ export class Frames {
       buffer = Buffer.allocUnsafeSlow(room + payload.length + 1);
       payload.copy(buffer, room);
       buffer[buffer.length - 1] = CLOSING;
-      if (room === ROOM) this.buffer = buffer;
+      if (room > ROOM) return this.lay(buffer, room - prefix.length - head, head, length, prefix);
+      this.buffer = buffer;
+      this.last = null;
     }
     const start = room - prefix.length - head;
+    // Prefixes of one length have one place: the same view of the buffer serves them all.
+    if (this.last === null || start !== this.lastStart) {
+      this.last = this.lay(buffer, start, head, length, prefix);
+      this.lastStart = start;
+    } else {
+      buffer.set(prefix, start + head);
+    }
+    this.lastPrefix = prefix;
+    return this.last;
+  }
+
+  /** Writes header and prefix in front of the payload. */
+  private lay(buffer: Buffer, start: number, head: number, length: number, prefix: Buffer): Buffer {
     buffer[start] = TEXT_FRAME;
     if (head === 2) {
       buffer[start + 1] = length;
@@ -55,6 +82,8 @@ export class Frames {
   /** The last frame is still being sent: its buffer must not be written to again. */
   keep(): void {
     this.buffer = null;
+    this.last = null;
+    this.lastPrefix = null;
   }
 }
 

@@ -7,7 +7,7 @@ import type { GraphQLError } from 'graphql';
 import type { PollcastError } from '../core/errors.ts';
 import type { Clock, Stop } from '../core/ports.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
-import type { Outlet, Update } from '../live/mailbox.ts';
+import { Outlet, type Update } from '../live/mailbox.ts';
 
 export interface Waiting {
   /** What to subscribe to; errors where it cannot be. */
@@ -28,11 +28,41 @@ export interface Polling {
   close(): void;
 }
 
+/** Takes exactly one update. */
+class Answer extends Outlet {
+  private readonly finish: (say: () => void) => void;
+  private readonly waiting: Waiting;
+  readonly end: () => void;
+  readonly drop: () => void;
+
+  constructor(finish: (say: () => void) => void, end: () => void, waiting: Waiting) {
+    super();
+    this.finish = finish;
+    this.waiting = waiting;
+    this.end = end;
+    this.drop = end;
+  }
+
+  backlog(): number {
+    return 0;
+  }
+
+  send(update: Update): boolean {
+    this.finish(() => this.waiting.answer(update));
+    return true;
+  }
+
+  fail(error: PollcastError): void {
+    this.finish(() => this.waiting.refuse([asGraphQLError(error)]));
+  }
+}
+
 export function makePolling(clock: Clock): Polling {
   const all = new Set<() => void>();
 
   return {
-    wait(_, response, { start, after, waitMs, answer, nothing, refuse }) {
+    wait(_, response, waiting) {
+      const { start, after, waitMs, nothing, refuse } = waiting;
       let over = false;
       let leave: Stop | null = null;
       const finish = (say: () => void): void => {
@@ -45,14 +75,7 @@ export function makePolling(clock: Clock): Polling {
       };
       const end = (): void => finish(nothing);
       const stopTimer = waitMs === 0 ? () => {} : clock.after(waitMs, end);
-      const outlet: Outlet = {
-        // It takes exactly one.
-        backlog: () => 0,
-        send: (update) => finish(() => answer(update)),
-        end,
-        fail: (error: PollcastError) => finish(() => refuse([asGraphQLError(error)])),
-        drop: end,
-      };
+      const outlet = new Answer(finish, end, waiting);
       all.add(end);
       response.on('close', () => finish(() => {}));
       void start(outlet, after).then((started) => {

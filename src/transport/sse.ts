@@ -8,7 +8,7 @@ import type { ExecutionResult, GraphQLError } from 'graphql';
 import type { PollcastError } from '../core/errors.ts';
 import type { Stop } from '../core/ports.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
-import type { Outlet, Update } from '../live/mailbox.ts';
+import { Outlet, type Update } from '../live/mailbox.ts';
 import { chunk, serverSentEvent } from './frames.ts';
 import type { Liveness } from './liveness.ts';
 
@@ -46,27 +46,30 @@ export interface EventStreams {
 
 /** How the events of a stream read: GraphQL in distinct connections mode, or plain results. */
 interface Dialect {
-  /** The bytes of an update, chunk framing included: made once for everybody. */
-  readonly made: WeakMap<Update, Buffer>;
-  update(update: Update): Buffer;
-  failure(errors: readonly GraphQLError[]): Buffer;
+  readonly bytes: (update: Update) => Buffer;
+  readonly failure: (errors: readonly GraphQLError[]) => Buffer;
+  // One after the other is served the same update: its bytes, chunk framing included, are at hand without a look-up.
+  lastUpdate: Update | null;
+  lastBytes: Buffer;
 }
 
 const COMPLETE = serverSentEvent('complete', '');
 
 const GRAPHQL: Dialect = {
-  made: new WeakMap(),
-  update: ({ payload, cursor }) => serverSentEvent('next', payload, cursor),
+  bytes: ({ payload, cursor }) => serverSentEvent('next', payload, cursor),
   failure: (errors) => Buffer.concat([serverSentEvent('next', JSON.stringify({ errors })), COMPLETE]),
+  lastUpdate: null,
+  lastBytes: COMPLETE,
 };
 
 const PLAIN: Dialect = {
-  made: new WeakMap(),
-  update: ({ payload, cursor }) => serverSentEvent('results', payload, cursor),
+  bytes: ({ payload, cursor }) => serverSentEvent('results', payload, cursor),
   failure: (errors) => serverSentEvent('failed', JSON.stringify({ errors })),
+  lastUpdate: null,
+  lastBytes: COMPLETE,
 };
 
-class Stream implements Outlet {
+class Stream extends Outlet {
   private readonly response: ServerResponse;
   private readonly socket: Socket;
   private readonly dialect: Dialect;
@@ -76,6 +79,7 @@ class Stream implements Outlet {
   private isOver = false;
 
   constructor(response: ServerResponse, socket: Socket, dialect: Dialect) {
+    super();
     this.response = response;
     this.socket = socket;
     this.dialect = dialect;
@@ -101,12 +105,16 @@ class Stream implements Outlet {
     return this.socket.writableLength;
   }
 
-  send(update: Update): void {
-    if (this.isOver) return;
-    this.open();
-    let bytes = this.dialect.made.get(update);
-    if (bytes === undefined) this.dialect.made.set(update, (bytes = chunk(this.dialect.update(update))));
-    this.socket.write(bytes);
+  send(update: Update): boolean {
+    if (this.isOver) return true;
+    if (!this.isOpen) this.open();
+    const { socket, dialect } = this;
+    if (dialect.lastUpdate !== update) {
+      dialect.lastUpdate = update;
+      dialect.lastBytes = chunk(dialect.bytes(update));
+    }
+    socket.write(dialect.lastBytes);
+    return socket.writableLength === 0;
   }
 
   end(): void {

@@ -15,7 +15,7 @@ import type { Log, Stop } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
-import type { Outlet, Update } from '../live/mailbox.ts';
+import { Outlet, type Update } from '../live/mailbox.ts';
 import { Frames, nextPrefix } from './frames.ts';
 import type { Liveness } from './liveness.ts';
 
@@ -66,8 +66,9 @@ class Connection {
 }
 
 /** One subscription: the outlet that its group writes to, and the idle iterator that graphql-ws waits on. */
-class Subscription implements Outlet, AsyncIterableIterator<never> {
+class Subscription extends Outlet implements AsyncIterableIterator<never> {
   private readonly connection: Connection;
+  private readonly socket: Duplex;
   private readonly prefix: Buffer;
   private finish: ((result: IteratorReturnResult<undefined>) => void) | null = null;
   private break: ((error: unknown) => void) | null = null;
@@ -76,7 +77,9 @@ class Subscription implements Outlet, AsyncIterableIterator<never> {
   private leave: Stop | null = null;
 
   constructor(connection: Connection, operationId: string) {
+    super();
     this.connection = connection;
+    this.socket = connection.socket;
     this.prefix = nextPrefix(operationId);
   }
 
@@ -86,16 +89,18 @@ class Subscription implements Outlet, AsyncIterableIterator<never> {
   }
 
   backlog(): number {
-    return this.connection.socket.writableLength;
+    return this.socket.writableLength;
   }
 
-  send(update: Update): void {
-    const { connection } = this;
-    if (!connection.isOpen) return;
+  send(update: Update): boolean {
+    if (!this.connection.isOpen) return true;
+    const { socket } = this;
     const frames = framesOf(update);
-    connection.socket.write(frames.frame(this.prefix));
+    socket.write(frames.frame(this.prefix));
+    if (socket.writableLength === 0) return true;
     // The kernel has not taken all of it: the bytes are still needed.
-    if (connection.socket.writableLength > 0) frames.keep();
+    frames.keep();
+    return false;
   }
 
   end(): void {

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { PollNotOpenError } from '../../src/core/errors.ts';
 import type { Clock } from '../../src/core/ports.ts';
 import { makeGroup } from '../../src/live/group.ts';
-import type { Outlet, Update } from '../../src/live/mailbox.ts';
+import { Outlet, type Update } from '../../src/live/mailbox.ts';
+import { makePace } from '../../src/live/pace.ts';
 import { makeSlowReaders } from '../../src/live/slow.ts';
 import { makeLiveness } from '../../src/transport/liveness.ts';
 
@@ -42,16 +43,23 @@ function manualClock() {
   };
 }
 
-class Reader implements Outlet {
+class Reader extends Outlet {
   readonly got: Update[] = [];
+  /** What the kernel has not taken yet. */
   queued = 0;
+  /** Takes nothing any more: all that is sent to it stays queued. */
+  isStuck = false;
   end_ = 0;
   dropped = 0;
   failure: unknown = null;
-  backlog = () => this.queued;
+  backlog() {
+    return this.queued;
+  }
   send(update: Update) {
     expect(this.queued).toBe(0);
     this.got.push(update);
+    if (this.isStuck) this.queued = 100;
+    return this.queued === 0;
   }
   end() {
     this.end_++;
@@ -79,6 +87,7 @@ function groupOf(everyMs = 0) {
   const group = makeGroup<number>({
     clock: time.clock,
     slow,
+    pace: makePace(time.clock, () => false),
     everyMs,
     encode: async (state) => {
       encoded.push(state);
@@ -124,17 +133,18 @@ describe('a group', () => {
     const [fast, lazy] = [new Reader(), new Reader()];
     await group.join(fast, at(1), null);
     await group.join(lazy, at(1), null);
-    lazy.queued = 100;
+    lazy.isStuck = true;
     for (const cursor of [2, 3, 4, 5]) {
       group.offer(at(cursor));
       await settled();
     }
     expect(fast.cursors).toEqual([1, 2, 3, 4, 5]);
-    expect(lazy.cursors).toEqual([1]);
+    expect(lazy.cursors).toEqual([1, 2]);
     expect(slow.size).toBe(1);
+    lazy.isStuck = false;
     lazy.queued = 0;
     time.pass(25);
-    expect(lazy.cursors).toEqual([1, 5]);
+    expect(lazy.cursors).toEqual([1, 2, 5]);
     expect(slow.size).toBe(0);
     expect(time.timers).toBe(0);
   });
@@ -143,7 +153,7 @@ describe('a group', () => {
     const { group, at, time } = groupOf();
     const stuck = new Reader();
     const leave = await group.join(stuck, at(1), null);
-    stuck.queued = 100;
+    stuck.isStuck = true;
     group.offer(at(2));
     await settled();
     time.pass(29_000);
@@ -178,13 +188,16 @@ describe('a group', () => {
     const { group, at, time } = groupOf();
     const lazy = new Reader();
     await group.join(lazy, at(1), null);
-    lazy.queued = 1;
-    group.offer(at(2, true));
+    lazy.isStuck = true;
+    group.offer(at(2));
+    await settled();
+    group.offer(at(3, true));
     await settled();
     expect(lazy.end_).toBe(0);
+    lazy.isStuck = false;
     lazy.queued = 0;
     time.pass(25);
-    expect(lazy.cursors).toEqual([1, 2]);
+    expect(lazy.cursors).toEqual([1, 2, 3]);
     expect(lazy.end_).toBe(1);
   });
 
@@ -236,5 +249,67 @@ describe('liveness', () => {
     expect(liveness.size).toBe(0);
     liveness.stop();
     expect(time.timers).toBe(0);
+  });
+});
+
+describe('the pace of broadcasts', () => {
+  /** Slices that each take `ms`, on a clock that only they and the timers move. */
+  function paceOf(votesWait: () => boolean) {
+    const time = manualClock();
+    let worked = 0;
+    const pace = makePace(time.clock, votesWait, () => time.clock.now() + worked);
+    let slices = 0;
+    const work = (count: number, ms: number) => {
+      let left = count;
+      pace.run(() => {
+        slices++;
+        worked += ms;
+        return --left > 0 ? 'more' : 'done';
+      });
+    };
+    return { time, pace, work, slices: () => slices };
+  }
+
+  test('while votes wait, a broadcast rests as long as it worked; without votes it does not rest', async () => {
+    let waiting = true;
+    const { time, work, slices } = paceOf(() => waiting);
+    work(10, 4);
+    for (let done = 1; done <= 5; done++) {
+      await settled();
+      expect(slices()).toBe(done);
+      time.pass(3);
+      await settled();
+      expect(slices()).toBe(done);
+      time.pass(1);
+    }
+    waiting = false;
+    time.pass(4);
+    await settled();
+    expect(slices()).toBe(10);
+    expect(time.timers).toBe(0);
+  });
+
+  test('many small ones count together, and time that passes pays for them', async () => {
+    const { time, work, slices } = paceOf(() => true);
+    work(1, 1);
+    work(1, 1);
+    expect(slices()).toBe(2);
+    work(1, 1);
+    expect(slices()).toBe(2);
+    time.pass(2);
+    expect(slices()).toBe(3);
+    time.pass(100);
+    work(1, 1);
+    expect(slices()).toBe(4);
+  });
+
+  test('what is stopped leaves no timer', async () => {
+    const { time, pace, work, slices } = paceOf(() => true);
+    work(3, 5);
+    expect(time.timers).toBe(1);
+    pace.stop();
+    expect(time.timers).toBe(0);
+    await settled();
+    expect(slices()).toBe(1);
   });
 });
