@@ -47,13 +47,16 @@ export interface Parts {
   readonly livenessRoundMs?: number;
   readonly stallMs?: number;
   readonly reconcileMs?: number;
+  /** Stands in front of the store: to count, to fail, or to do it as others do. */
+  readonly storeBehind?: (store: Store) => Store;
 }
 
 /** Starts. Throws `InvalidInputError` where the configuration is at fault, and leaves nothing running then. */
 export async function startApp(config: Config, parts: Parts = {}): Promise<App> {
   const clock = parts.clock ?? systemClock;
   const log = parts.log ?? makeLog(config.logLevel, false);
-  const store = await openStore(config);
+  const opened = await openStore(config);
+  const store = parts.storeBehind?.(opened) ?? opened;
   try {
     return await startOn(store, config, clock, log, parts);
   } catch (error) {
