@@ -39,18 +39,21 @@ export function connect(role: 'listener' | 'speaker', options: ConnectionOptions
     // The listener must have no command that fails while a connection is awaited; the speaker's are over with it.
     maxRetriesPerRequest: role === 'listener' ? null : 0,
   });
-  let reason = 'no connection yet';
+  /** What went wrong first with this connection: what follows is mostly its consequence. */
+  let reason: string | null = null;
   let unanswered = 0;
   redis.on('error', (error: Error) => {
-    reason = reasonOf(error);
+    reason ??= reasonOf(error);
   });
   redis.on('ready', () => {
     unanswered = 0;
+    reason = null;
     options.onChange(null);
   });
   redis.on('close', () => {
     unanswered = 0;
-    options.onChange(reason);
+    options.onChange(reason ?? 'the connection was closed');
+    reason = null;
   });
   const stopPulse = options.clock.every(options.pulseMs, pulse);
 
@@ -77,8 +80,10 @@ export function connect(role: 'listener' | 'speaker', options: ConnectionOptions
   /** A peer that vanished, or a Redis that is frozen, closes no socket. */
   function pulse(): void {
     if (redis.status !== 'ready' && redis.status !== 'connect') return;
-    if (unanswered > 0) reason = 'no answer';
-    if (unanswered > 1) redis.disconnect(true);
+    if (unanswered > 1) {
+      reason ??= 'no answer';
+      redis.disconnect(true);
+    }
     unanswered++;
     if (redis.status === 'ready') {
       redis.ping().then(
