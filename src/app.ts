@@ -12,9 +12,12 @@ import { makeEngine } from './graphql/engine.ts';
 import { makeHub } from './live/hub.ts';
 import { systemClock } from './ops/clock.ts';
 import { makeLog } from './ops/log.ts';
+import { makeAudit } from './polls/audit.ts';
 import { makeBatcher } from './polls/batcher.ts';
+import { makeCodes } from './polls/codes.ts';
 import { makeIntake } from './polls/intake.ts';
 import { makeManage } from './polls/manage.ts';
+import { makeSchedule } from './polls/schedule.ts';
 import { openStore } from './store/store.ts';
 import { makeHttpServer } from './transport/http.ts';
 import { makeLiveness } from './transport/liveness.ts';
@@ -80,9 +83,12 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     maxWaiting: LIMITS.waitingBallots,
     onCommitted: (changes) => changes.forEach(hub.committed),
   });
-  const intake = makeIntake({ store, hub, batcher, voters, clock });
-  const manage = makeManage({ store, hub, clock });
-  const services: Services = { intake, manage, hub, voters };
+  const audit = makeAudit({ store, clock, log });
+  const schedule = makeSchedule({ store, hub, clock, log });
+  const intake = makeIntake({ store, hub, batcher, voters, clock, audit });
+  const manage = makeManage({ store, hub, clock, audit, log, onChanged: schedule.notice });
+  const codes = makeCodes({ store, hub, clock, voters, audit });
+  const services: Services = { intake, manage, codes, audit, hub, voters };
   const engine = makeEngine(log);
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
   const streams = makeEventStreams(liveness);
@@ -96,6 +102,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     hub.stop();
     throw error;
   }
+  schedule.start();
   const { port } = server.address() as AddressInfo;
   const host = config.host.includes(':') ? `[${config.host}]` : config.host;
   return {
@@ -119,6 +126,8 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
       await closed;
       clearTimeout(patience);
       liveness.stop();
+      await schedule.stop();
+      await audit.stop();
       hub.stop();
       await store.close();
     },

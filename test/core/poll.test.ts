@@ -13,6 +13,7 @@ function poll(input: PollInput, status: Poll['status'] = 'OPEN'): Poll {
     createdAt: new Date(0),
     revision: 1,
     organizerKeyHash: '',
+    owner: null,
   };
 }
 

@@ -58,9 +58,8 @@ describe('the life of a poll', () => {
   afterAll(() => server[Symbol.asyncDispose]());
 
   test.each([
-    ['voterIdentity', { voterIdentity: 'CODE' }],
+    ['voterIdentity', { voterIdentity: 'ACCOUNT' }],
     ['resultsVisibility', { resultsVisibility: 'AFTER_VOTE' }],
-    ['closesAt', { closesAt: '2100-01-01T00:00:00Z' }],
   ])('%s: what is not built yet is refused, not done differently', async (name, input) => {
     const answer = await ask<{ __typename: string; message: string }>(
       server.graphql,
