@@ -2,7 +2,7 @@
 import type { Clock, Stop } from '../../src/core/ports.ts';
 
 export interface ManualClock extends Clock {
-  /** Moves time on, running what falls due on the way, in its order. */
+  /** Moves time on, running what falls due on the way, in its order; what repeats runs once, as after a sleep. */
   advance(ms: number): void;
 }
 
@@ -30,13 +30,19 @@ export function manualClock(startMs = Date.UTC(2026, 10, 22, 18)): ManualClock {
     every: (ms, run) => add(ms, ms, run),
     advance(ms) {
       const end = now + ms;
+      const repeated = new Set<number>();
       for (;;) {
-        const due = [...timers].filter(([, { at }]) => at <= end).sort(([, a], [, b]) => a.at - b.at)[0];
+        const due = [...timers]
+          .filter(([id, { at }]) => at <= end && !repeated.has(id))
+          .sort(([, a], [, b]) => a.at - b.at)[0];
         if (due === undefined) break;
         const [id, timer] = due;
         now = timer.at;
         if (timer.every === null) timers.delete(id);
-        else timer.at += timer.every;
+        else {
+          repeated.add(id);
+          timer.at = end + timer.every - ((end - timer.at) % timer.every);
+        }
         timer.run();
       }
       now = end;
