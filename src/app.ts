@@ -15,6 +15,7 @@ import { makeLog } from './ops/log.ts';
 import { makeAudit } from './polls/audit.ts';
 import { makeBatcher } from './polls/batcher.ts';
 import { makeCodes } from './polls/codes.ts';
+import { type ExportFormat, exportPoll as exportOf, loadWhole, makeExports } from './polls/export.ts';
 import { makeIntake } from './polls/intake.ts';
 import { makeManage } from './polls/manage.ts';
 import { makeSchedule } from './polls/schedule.ts';
@@ -88,7 +89,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   const intake = makeIntake({ store, hub, batcher, voters, clock, audit });
   const manage = makeManage({ store, hub, clock, audit, log, onChanged: schedule.notice });
   const codes = makeCodes({ store, hub, clock, voters, audit });
-  const services: Services = { intake, manage, codes, audit, hub, voters };
+  const services: Services = { intake, manage, codes, audit, exports: makeExports({ store, audit }), hub, voters };
   const engine = makeEngine(log);
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
   const streams = makeEventStreams(liveness);
@@ -139,6 +140,25 @@ export async function recount(config: Config): ReturnType<Store['recount']> {
   const store = await openStore(config);
   try {
     return await store.recount();
+  } finally {
+    await store.close();
+  }
+}
+
+/** Hands the poll's file to `write`, piece by piece. Throws where there is no such poll. */
+export async function exportPoll(
+  config: Config,
+  pollId: string,
+  format: ExportFormat,
+  write: (pieces: AsyncIterable<string>) => Promise<void>,
+): Promise<void> {
+  const store = await openStore(config);
+  try {
+    const state = await loadWhole(store, pollId);
+    const at = systemClock.now();
+    const note = { at, actor: 'operator', action: 'exportPoll', outcome: 'ACCEPTED', detail: format } as const;
+    await store.addAudit(pollId, note);
+    await write(exportOf(store, state, format));
   } finally {
     await store.close();
   }

@@ -8,6 +8,7 @@ import type { Voters } from '../access/voters.ts';
 import type { Hub, PollView } from '../live/hub.ts';
 import type { Audit } from '../polls/audit.ts';
 import type { Codes } from '../polls/codes.ts';
+import type { Exports } from '../polls/export.ts';
 import type { Intake } from '../polls/intake.ts';
 import type { Manage } from '../polls/manage.ts';
 
@@ -17,6 +18,7 @@ export interface Services {
   readonly manage: Manage;
   readonly codes: Codes;
   readonly audit: Audit;
+  readonly exports: Exports;
   readonly hub: Hub;
   readonly voters: Voters;
 }
