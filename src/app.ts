@@ -13,9 +13,13 @@ import { makeEngine } from './graphql/engine.ts';
 import { makeHub } from './live/hub.ts';
 import { systemClock } from './ops/clock.ts';
 import { makeLog } from './ops/log.ts';
+import { makeAudit } from './polls/audit.ts';
 import { makeBatcher } from './polls/batcher.ts';
+import { makeCodes } from './polls/codes.ts';
+import { type ExportFormat, exportPoll as exportOf, loadWhole, makeExports } from './polls/export.ts';
 import { makeIntake } from './polls/intake.ts';
 import { makeManage } from './polls/manage.ts';
+import { makeSchedule } from './polls/schedule.ts';
 import { openStore } from './store/store.ts';
 import { makeHttpServer } from './transport/http.ts';
 import { makeLiveness } from './transport/liveness.ts';
@@ -90,9 +94,12 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     maxWaiting: LIMITS.waitingBallots,
     onCommitted: (changes) => changes.forEach(hub.committed),
   });
-  const intake = makeIntake({ store, hub, batcher, voters, clock });
-  const manage = makeManage({ store, hub, clock });
-  const services: Services = { intake, manage, hub, voters };
+  const audit = makeAudit({ store, clock, log });
+  const schedule = makeSchedule({ store, hub, clock, log });
+  const intake = makeIntake({ store, hub, batcher, voters, clock, audit });
+  const manage = makeManage({ store, hub, clock, audit, log, onChanged: schedule.notice });
+  const codes = makeCodes({ store, hub, clock, voters, audit });
+  const services: Services = { intake, manage, codes, audit, exports: makeExports({ store, audit }), hub, voters };
   const engine = makeEngine(log);
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
   const streams = makeEventStreams(liveness);
@@ -108,6 +115,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     await bus.close();
     throw error;
   }
+  schedule.start();
   const { port } = server.address() as AddressInfo;
   const host = config.host.includes(':') ? `[${config.host}]` : config.host;
   return {
@@ -132,6 +140,8 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
       await closed;
       clearTimeout(patience);
       liveness.stop();
+      await schedule.stop();
+      await audit.stop();
       hub.stop();
       await presence.close();
       await bus.close();
@@ -150,6 +160,25 @@ export async function recount(config: Config): ReturnType<Store['recount']> {
   const store = await openStore(config);
   try {
     return await store.recount();
+  } finally {
+    await store.close();
+  }
+}
+
+/** Hands the poll's file to `write`, piece by piece. Throws where there is no such poll. */
+export async function exportPoll(
+  config: Config,
+  pollId: string,
+  format: ExportFormat,
+  write: (pieces: AsyncIterable<string>) => Promise<void>,
+): Promise<void> {
+  const store = await openStore(config);
+  try {
+    const state = await loadWhole(store, pollId);
+    const at = systemClock.now();
+    const note = { at, actor: 'operator', action: 'exportPoll', outcome: 'ACCEPTED', detail: format } as const;
+    await store.addAudit(pollId, note);
+    await write(exportOf(store, state, format));
   } finally {
     await store.close();
   }

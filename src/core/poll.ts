@@ -49,6 +49,8 @@ export interface Poll extends PollSettings {
   readonly revision: number;
   /** SHA-256 of the organizer key, hexadecimal. */
   readonly organizerKeyHash: string;
+  /** `sub` of the account that created it; null: nobody was signed in. */
+  readonly owner: string | null;
 }
 
 export const BOUNDS = {
@@ -58,6 +60,7 @@ export const BOUNDS = {
   label: 200,
   scaleSteps: 100,
   batchBallots: 1_000,
+  voterCodes: 10_000,
 } as const;
 
 /** What comes from outside: any of it may be left out or null. */
@@ -84,19 +87,27 @@ export interface PollInput {
   readonly closesAt?: Date | null | undefined;
 }
 
-/** Settings of a new poll. Throws one `InvalidInputError` that names every mistake. */
-export function newSettings(input: PollInput): PollSettings {
-  return checkSettings(input, null);
+/** Settings of a new poll. Throws one `InvalidInputError` that names every mistake; `closesAt` must lie after `nowMs`. */
+export function newSettings(input: PollInput, nowMs = 0): PollSettings {
+  return checkSettings(input, null, nowMs);
 }
 
+/** What an organizer may change once voters have answered the rest, and in which status. */
+const CHANGEABLE: Readonly<Record<string, readonly PollStatus[]>> = {
+  question: ['OPEN', 'CLOSED'],
+  description: ['OPEN', 'CLOSED'],
+  resultsVisibility: ['OPEN', 'CLOSED'],
+  closesAt: ['OPEN'],
+};
+
 /**
- * Settings after a change. A DRAFT may change in everything but its kind; an OPEN or CLOSED poll only in its question
- * and description, since voters have answered the rest. Throws one `InvalidInputError` that names every mistake.
+ * Settings after a change. A DRAFT may change in everything but its kind; an OPEN poll in its question, description,
+ * visibility and closing time, a CLOSED one in the first three. Throws one `InvalidInputError` that names every mistake.
  */
-export function changedSettings(poll: Poll, input: PollInput): PollSettings {
+export function changedSettings(poll: Poll, input: PollInput, nowMs = 0): PollSettings {
   if (poll.status !== 'DRAFT') {
     const fixed = Object.entries(input)
-      .filter(([name, value]) => value !== undefined && name !== 'question' && name !== 'description')
+      .filter(([name, value]) => value !== undefined && CHANGEABLE[name]?.includes(poll.status) !== true)
       .map(([name]) => name);
     if (fixed.length > 0) {
       throw new InvalidInputError(
@@ -104,10 +115,38 @@ export function changedSettings(poll: Poll, input: PollInput): PollSettings {
       );
     }
   }
-  return checkSettings(input, poll);
+  return checkSettings(input, poll, nowMs);
 }
 
-function checkSettings(input: PollInput, old: Poll | null): PollSettings {
+/** The settings that differ, by name. */
+export function differences(before: PollSettings, after: PollSettings): string[] {
+  const names = Object.keys(after) as (keyof PollSettings)[];
+  return names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+}
+
+/** Where a poll stands at a moment, though its timer may be late: from `closesAt` on it takes no ballot (V5). */
+export function statusAt(poll: Poll, nowMs: number): PollStatus {
+  return poll.status === 'OPEN' && hasPassed(poll.closesAt, nowMs) ? 'CLOSED' : poll.status;
+}
+
+/** When the poll next opens or closes by itself, in milliseconds since 1970; null: not before somebody changes it. */
+export function nextChange(poll: Poll): number | null {
+  if (poll.status === 'DRAFT') return poll.opensAt?.getTime() ?? null;
+  return poll.status === 'OPEN' ? (poll.closesAt?.getTime() ?? null) : null;
+}
+
+/** What is due by then: null: nothing. A poll whose whole time has passed closes without having been open. */
+export function dueStatus(poll: Poll, nowMs: number): 'OPEN' | 'CLOSED' | null {
+  const next = nextChange(poll);
+  if (next === null || next > nowMs) return null;
+  return hasPassed(poll.closesAt, nowMs) ? 'CLOSED' : 'OPEN';
+}
+
+export function hasPassed(instant: Date | null, nowMs: number): boolean {
+  return instant !== null && instant.getTime() <= nowMs;
+}
+
+function checkSettings(input: PollInput, old: Poll | null, nowMs: number): PollSettings {
   const wrong: string[] = [];
   const kind = old?.kind ?? input.kind ?? 'SINGLE';
   const question = text(wrong, 'question', input.question ?? old?.question ?? '', BOUNDS.question) ?? '';
@@ -119,7 +158,10 @@ function checkSettings(input: PollInput, old: Poll | null): PollSettings {
   const ratingScale = checkScale(wrong, kind, input, old);
   const opensAt = keep(input.opensAt, old?.opensAt) ?? null;
   const closesAt = keep(input.closesAt, old?.closesAt) ?? null;
-  if (opensAt !== null && closesAt !== null && closesAt <= opensAt) wrong.push('closesAt: must be after opensAt');
+  if (input.closesAt != null && hasPassed(closesAt, nowMs)) wrong.push('closesAt: must lie in the future');
+  // Once it is open, however that came, `opensAt` is history.
+  const opens = old === null || old.status === 'DRAFT' ? opensAt : null;
+  if (opens !== null && closesAt !== null && closesAt <= opens) wrong.push('closesAt: must be after opensAt');
   if (wrong.length > 0) throw new InvalidInputError(`${wrong.join('; ')}.`);
   return {
     question,

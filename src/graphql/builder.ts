@@ -6,6 +6,9 @@ import { GraphQLError } from 'graphql';
 import type { Viewer } from '../access/viewer.ts';
 import type { Voters } from '../access/voters.ts';
 import type { Hub, PollView } from '../live/hub.ts';
+import type { Audit } from '../polls/audit.ts';
+import type { Codes } from '../polls/codes.ts';
+import type { Exports } from '../polls/export.ts';
 import type { Intake } from '../polls/intake.ts';
 import type { Manage } from '../polls/manage.ts';
 
@@ -13,6 +16,9 @@ import type { Manage } from '../polls/manage.ts';
 export interface Services {
   readonly intake: Intake;
   readonly manage: Manage;
+  readonly codes: Codes;
+  readonly audit: Audit;
+  readonly exports: Exports;
   readonly hub: Hub;
   readonly voters: Voters;
 }

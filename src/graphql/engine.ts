@@ -330,8 +330,8 @@ function asResult(source: unknown): ExecutionResult {
   throw new TypeError('A subscription field answered neither a live source nor errors.');
 }
 
-/** Fields whose value is the caller's own. */
-const PERSONAL = new Set(['viewerBallot', 'viewer']);
+/** Fields whose value depends on who asks. */
+const PERSONAL = new Set(['viewerBallot', 'viewer', 'audit']);
 
 function describe(
   document: DocumentNode,

@@ -7,6 +7,7 @@ import {
   RateLimitedError,
 } from '../core/errors.ts';
 import type { PollView } from '../live/hub.ts';
+import { codesAsCsv } from '../polls/codes.ts';
 import { builder } from './builder.ts';
 import { PollKind, PollType, ResultsVisibility, VoterIdentity } from './polls.ts';
 import { PollStatus } from './results.ts';
@@ -48,18 +49,26 @@ const CreatePollInput = builder.inputType('CreatePollInput', {
       description: 'Who sees tallies when.',
     }),
     allowVoteChange: t.boolean({ defaultValue: false, description: 'Whether a ballot may be replaced or taken back.' }),
-    opensAt: t.field({ type: 'DateTime', description: 'When it opens by itself. Not supported yet.' }),
+    opensAt: t.field({
+      type: 'DateTime',
+      description:
+        'When it opens by itself, whatever `status` says: a time to come makes it a DRAFT until then, a time that has passed opens it now.',
+    }),
     closesAt: t.field({
       type: 'DateTime',
-      description: 'When it closes by itself, after `opensAt`. Not supported yet.',
+      description: 'When it closes by itself: in the future and after `opensAt`. From then on no vote is taken.',
     }),
-    status: t.field({ type: PollStatus, defaultValue: 'OPEN', description: 'DRAFT or OPEN.' }),
+    status: t.field({
+      type: PollStatus,
+      defaultValue: 'OPEN',
+      description: 'DRAFT or OPEN; with `opensAt`, that decides.',
+    }),
   }),
 });
 
 const UpdatePollInput = builder.inputType('UpdatePollInput', {
   description:
-    'Changes to a poll; what is left out stays. A DRAFT can change in everything but its kind, an OPEN or CLOSED poll in its question and description.',
+    'Changes to a poll; what is left out stays. A DRAFT can change in everything but its kind, an OPEN or CLOSED poll in its question, description and resultsVisibility, an OPEN one in its closesAt as well.',
   fields: (t) => ({
     pollId: t.id({ required: true, description: 'The poll to change.' }),
     question: t.string({ description: '1 to 500 characters.' }),
@@ -73,8 +82,15 @@ const UpdatePollInput = builder.inputType('UpdatePollInput', {
     voterIdentity: t.field({ type: VoterIdentity, description: 'What makes a voter one voter.' }),
     resultsVisibility: t.field({ type: ResultsVisibility, description: 'Who sees tallies when.' }),
     allowVoteChange: t.boolean({ description: 'Whether a ballot may be replaced or taken back.' }),
-    opensAt: t.field({ type: 'DateTime', description: 'When it opens by itself. Not supported yet.' }),
-    closesAt: t.field({ type: 'DateTime', description: 'When it closes by itself. Not supported yet.' }),
+    opensAt: t.field({
+      type: 'DateTime',
+      description: 'When it opens by itself; a time that has passed opens it now, null leaves it to openPoll.',
+    }),
+    closesAt: t.field({
+      type: 'DateTime',
+      description:
+        'When it closes by itself: in the future and after `opensAt`; null leaves it to closePoll. May be moved while the poll is OPEN.',
+    }),
   }),
 });
 
@@ -87,7 +103,7 @@ const IssueVoterCodesInput = builder.inputType('IssueVoterCodesInput', {
   description: 'How many voter codes to make.',
   fields: (t) => ({
     pollId: t.id({ required: true, description: 'A poll whose voters are known by CODE.' }),
-    count: t.int({ required: true, description: 'How many codes.' }),
+    count: t.int({ required: true, description: '1 to 10 000.' }),
   }),
 });
 
@@ -126,6 +142,19 @@ const IssueVoterCodesSuccess = builder.objectRef<{ codes: string[] }>('IssueVote
   description: 'The codes were made.',
   fields: (t) => ({
     codes: t.exposeStringList('codes', { description: 'One code a voter. Shown this once: keep them.' }),
+    // Nullable: a wrong prefix must not take the codes along.
+    csv: t.string({
+      nullable: true,
+      description:
+        'The codes as CSV, a line each: `code,link`, the link being what a QR code would hold. Null with an error where the prefix is wrong; the codes are made all the same.',
+      args: {
+        linkPrefix: t.arg.string({
+          required: true,
+          description: 'What comes before the code in each link: an http or https URL of at most 500 characters.',
+        }),
+      },
+      resolve: ({ codes }, { linkPrefix }) => codesAsCsv(codes, linkPrefix),
+    }),
   }),
 });
 
@@ -134,13 +163,13 @@ const union = (name: string, description: string) => ({ name: `${name}Result`, d
 builder.mutationFields((t) => ({
   createPoll: t.field({
     type: CreatePollSuccess,
-    description: 'Makes a poll, open unless `status` says DRAFT.',
+    description: 'Makes a poll, open unless `status` says DRAFT or `opensAt` lies in the future.',
     errors: {
       types: [InvalidInputError, NotAllowedError, RateLimitedError],
       union: union('CreatePoll', 'What createPoll answers.'),
     },
     args: { input: t.arg({ type: CreatePollInput, required: true, description: 'The poll to make.' }) },
-    resolve: (_, { input }, ctx) => ctx.services.manage.create(input),
+    resolve: (_, { input }, ctx) => ctx.services.manage.create(ctx.viewer, input),
   }),
   updatePoll: t.field({
     type: UpdatePollSuccess,
@@ -153,7 +182,7 @@ builder.mutationFields((t) => ({
   }),
   openPoll: t.field({
     type: OpenPollSuccess,
-    description: 'Opens a DRAFT; an open poll stays open. Takes its organizer key.',
+    description: 'Opens a DRAFT now, whatever its `opensAt`; an open poll stays open. Takes its organizer key.',
     errors: { types: [...POLL_ERRORS, PollNotOpenError], union: union('OpenPoll', 'What openPoll answers.') },
     args: { input: t.arg({ type: PollIdInput, required: true, description: 'The poll to open.' }) },
     resolve: async (_, { input }, ctx) => ({ view: await ctx.services.manage.open(ctx.viewer, input.pollId) }),
@@ -182,13 +211,17 @@ builder.mutationFields((t) => ({
   }),
   issueVoterCodes: t.field({
     type: IssueVoterCodesSuccess,
-    description: 'Makes single-use voter codes. Not supported yet: answers InvalidInputError.',
-    errors: { types: POLL_ERRORS, union: union('IssueVoterCodes', 'What issueVoterCodes answers.') },
+    description:
+      'Makes voter codes for a CODE poll that is not closed; more may be made later. Kept only as hashes, so they are shown this once. A reset makes used ones good again. Takes its organizer key.',
+    errors: {
+      types: [...POLL_ERRORS, PollNotOpenError],
+      union: union('IssueVoterCodes', 'What issueVoterCodes answers.'),
+    },
     args: {
       input: t.arg({ type: IssueVoterCodesInput, required: true, description: 'For which poll, and how many.' }),
     },
-    resolve: (): { codes: string[] } => {
-      throw new InvalidInputError('Voter codes are not supported yet.');
-    },
+    resolve: async (_, { input }, ctx) => ({
+      codes: await ctx.services.codes.issue(ctx.viewer, input.pollId, input.count),
+    }),
   }),
 }));

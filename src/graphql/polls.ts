@@ -29,7 +29,7 @@ export const VoterIdentity = builder.enumType('VoterIdentity', {
   description: 'What makes a voter one voter in a poll.',
   values: words(IDENTITIES, {
     DEVICE: 'A signed token that the device keeps (a cookie in browsers).',
-    CODE: 'A code that the organizer hands out. Not supported yet.',
+    CODE: 'A code that the organizer hands out, from `issueVoterCodes`.',
     ACCOUNT: 'An account, by JWT. Not supported yet.',
   }),
 });
@@ -131,19 +131,19 @@ PollType.implement({
     opensAt: t.field({
       type: 'DateTime',
       nullable: true,
-      description: 'When it opens by itself; null: by hand.',
+      description: 'When it opens by itself, or was to open; null: by hand.',
       resolve: ({ poll }) => poll.opensAt,
     }),
     closesAt: t.field({
       type: 'DateTime',
       nullable: true,
-      description: 'When it closes by itself; null: by hand.',
+      description: 'When it closes by itself, or was to close; null: by hand.',
       resolve: ({ poll }) => poll.closesAt,
     }),
     closedAt: t.field({
       type: 'DateTime',
       nullable: true,
-      description: 'When it was closed; null before.',
+      description: 'When it was closed: `closesAt` where it closed by itself; null before.',
       resolve: ({ poll }) => poll.closedAt,
     }),
     createdAt: t.field({

@@ -3,6 +3,7 @@ import { type GraphQLSchema, printSchema } from 'graphql';
 import { builder } from './builder.ts';
 import './errors.ts';
 import './polls.ts';
+import './audit.ts';
 import './manage.ts';
 import './live.ts';
 import './votes.ts';

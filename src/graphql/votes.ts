@@ -48,7 +48,8 @@ const CastVoteSuccess = builder.objectRef<VoteResult & { voterToken: string | nu
     poll: t.field({ type: PollType, description: 'The poll as it stands now.', resolve: ({ view }) => view }),
     voterToken: t.exposeString('voterToken', {
       nullable: true,
-      description: 'The token of this voter: send it with the next vote. Null where a browser keeps it as a cookie.',
+      description:
+        'The token of this voter: send it with the next vote. Null where a browser keeps it as a cookie. In a CODE poll it stands for the code, in this poll alone, wherever a voter token is taken; no cookie keeps it.',
     }),
   }),
 });
@@ -91,9 +92,13 @@ const CastVoteInput = builder.inputType('CastVoteInput', {
       description: 'The chosen choices, each at most once. RANKED: in order of preference. Left out in a RATING poll.',
     }),
     rating: t.int({ description: 'RATING: a whole number on the scale.' }),
-    code: t.string({ description: 'Of a poll whose voters are known by CODE. Not supported yet.' }),
+    code: t.string({
+      description:
+        'Who votes, in a poll whose voters are known by CODE: in any case, with or without spaces and hyphens. It goes before any token.',
+    }),
     voterToken: t.string({
-      description: 'Who votes: a token from `viewer` or from an earlier vote. Left out, the cookie or header counts.',
+      description:
+        'Who votes: a token from `viewer` or from an earlier vote. Left out, the cookie or header counts. In a CODE poll only a token that a vote in it has answered.',
     }),
   }),
 });
@@ -109,7 +114,10 @@ const RetractVoteInput = builder.inputType('RetractVoteInput', {
 const NamedBallotInput = builder.inputType('NamedBallotInput', {
   description: 'The ballot of a voter whom the organizer names.',
   fields: (t) => ({
-    voterId: t.string({ required: true, description: 'Who votes, in your words: 1 to 200 characters. Not stored.' }),
+    voterId: t.string({
+      required: true,
+      description: 'Who votes, in your words: 1 to 200 characters. Not stored. In a CODE poll a voter code.',
+    }),
     choiceIds: t.idList({ description: 'As in CastVoteInput.' }),
     rating: t.int({ description: 'As in CastVoteInput.' }),
   }),
@@ -142,8 +150,7 @@ builder.mutationFields((t) => ({
     },
     args: { input: t.arg({ type: CastVoteInput, required: true, description: 'The ballot.' }) },
     resolve: async (_, { input }, ctx) => {
-      if (input.code != null) throw new InvalidInputError('code: voter codes are not supported yet.');
-      const { voter, token, isNew } = voterOf(ctx, input.voterToken) ?? newVoter(ctx);
+      const { voter, token, isNew } = ofCode(ctx, input) ?? voterOf(ctx, input.voterToken) ?? newVoter(ctx);
       const result = await ctx.services.intake.cast(voter, input);
       const kept = isNew && token !== null && ctx.keepVoterToken?.(token) === true;
       return { ...result, voterToken: kept ? null : token };
@@ -185,6 +192,14 @@ function voterOf(
     return { voter, token: given, isNew: false };
   }
   return ctx.viewer.voter === null ? null : { voter: ctx.viewer.voter, token: ctx.voterToken, isNew: false };
+}
+
+/** The bearer of the code that was given; its token is for this poll alone, so no cookie keeps it. */
+function ofCode(
+  ctx: Context,
+  { pollId, code }: { readonly pollId: string; readonly code?: string | null | undefined },
+): { voter: string; token: string; isNew: boolean } | null {
+  return code == null ? null : { ...ctx.services.voters.ofCode(pollId, code), isNew: false };
 }
 
 function newVoter(ctx: Context): { voter: string; token: string; isNew: boolean } {

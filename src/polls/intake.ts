@@ -1,7 +1,7 @@
 /** Casting and retracting: check the ballot, hand it to the batcher, say what became of it. */
 import { randomUUID } from 'node:crypto';
 import { requireManager, type Viewer } from '../access/viewer.ts';
-import type { Voters } from '../access/voters.ts';
+import { isCoded, isCodedIn, type Voters } from '../access/voters.ts';
 import { type BallotContent, type BallotInput, decodeBallot, encodeBallot } from '../core/ballot.ts';
 import {
   AlreadyVotedError,
@@ -12,9 +12,10 @@ import {
   pollNotFound,
   UnavailableError,
 } from '../core/errors.ts';
-import { BOUNDS, type Poll } from '../core/poll.ts';
+import { BOUNDS, type Poll, statusAt } from '../core/poll.ts';
 import type { Clock, Receipt, Store } from '../core/ports.ts';
 import type { Hub, PollView } from '../live/hub.ts';
+import type { Audit } from './audit.ts';
 import type { Batcher } from './batcher.ts';
 
 export type VoteOutcome = 'RECORDED' | 'UNCHANGED' | 'REPLACED';
@@ -58,9 +59,10 @@ export function makeIntake(options: {
   readonly batcher: Batcher;
   readonly voters: Voters;
   readonly clock: Clock;
+  readonly audit: Audit;
   readonly onVote?: (outcome: VoteOutcome | PollcastError['code']) => void;
 }): Intake {
-  const { store, hub, batcher, voters, clock } = options;
+  const { store, hub, batcher, voters, clock, audit } = options;
 
   return {
     cast: async (voter, vote) => {
@@ -69,40 +71,16 @@ export function makeIntake(options: {
       return { receipt, view };
     },
 
-    async castMany(viewer, batch) {
-      const poll = await hub.poll(batch.pollId);
-      if (poll === null) throw pollNotFound(batch.pollId);
-      requireManager(viewer, poll);
-      if (batch.ballots.length > BOUNDS.batchBallots) {
-        throw new InvalidInputError(
-          `ballots: ${batch.ballots.length} given, at most ${BOUNDS.batchBallots} in one call.`,
-        );
-      }
-      const result: BatchVotesResult = { recorded: 0, unchanged: 0, replaced: 0, version: 0, rejected: [] };
-      await Promise.all(
-        batch.ballots.map(async (ballot, index) => {
-          try {
-            const { outcome } = await castOne(named(ballot.voterId), { ...ballot, pollId: batch.pollId });
-            if (outcome === 'RECORDED') result.recorded++;
-            else if (outcome === 'REPLACED') result.replaced++;
-            else result.unchanged++;
-          } catch (error) {
-            if (!(error instanceof PollcastError)) throw error;
-            // What concerns every ballot alike is no ballot's fault, but those before it are in: say it under the index too.
-            result.rejected.push({ index, message: error.message });
-          }
-        }),
-      );
-      result.rejected.sort((a, b) => a.index - b.index);
-      result.version = (await (await viewNow(batch.pollId)).results()).version;
-      return result;
-    },
+    castMany: (viewer, batch) => audit.guard('castVotes', viewer, batch.pollId, () => castAll(viewer, batch)),
 
     async retract(voter, pollId) {
       const poll = await hub.poll(pollId);
       if (poll === null) throw pollNotFound(pollId);
       if (voter === null) throw new NotAllowedError('There is no ballot of yours to retract: no voter token was sent.');
-      const change = await store.retractBallot(pollId, voters.keyOf(pollId, voter), clock.now(), requireRetractable);
+      if (isCoded(voter) && !isCodedIn(pollId, voter)) throw new InvalidInputError('voterToken: is of another poll.');
+      const change = await store.retractBallot(pollId, voters.keyOf(pollId, voter), clock.now(), (found) =>
+        requireRetractable(found, clock.now()),
+      );
       if (change === null) throw new NotAllowedError('There is no ballot of yours in this poll.');
       hub.committed(change);
       return viewNow(pollId);
@@ -115,6 +93,38 @@ export function makeIntake(options: {
     },
   };
 
+  async function castAll(viewer: Viewer, batch: BatchVotes): Promise<BatchVotesResult> {
+    const poll = await hub.poll(batch.pollId);
+    if (poll === null) throw pollNotFound(batch.pollId);
+    requireManager(viewer, poll);
+    if (batch.ballots.length > BOUNDS.batchBallots) {
+      throw new InvalidInputError(
+        `ballots: ${batch.ballots.length} given, at most ${BOUNDS.batchBallots} in one call.`,
+      );
+    }
+    const result: BatchVotesResult = { recorded: 0, unchanged: 0, replaced: 0, version: 0, rejected: [] };
+    await Promise.all(
+      batch.ballots.map(async (ballot, index) => {
+        try {
+          const { outcome } = await castOne(named(voters, poll, ballot.voterId), { ...ballot, pollId: batch.pollId });
+          if (outcome === 'RECORDED') result.recorded++;
+          else if (outcome === 'REPLACED') result.replaced++;
+          else result.unchanged++;
+        } catch (error) {
+          if (!(error instanceof PollcastError)) throw error;
+          // What concerns every ballot alike is no ballot's fault, but those before it are in: say it under the index too.
+          result.rejected.push({ index, message: error.message });
+        }
+      }),
+    );
+    result.rejected.sort((a, b) => a.index - b.index);
+    result.version = (await (await viewNow(batch.pollId)).results()).version;
+    const { recorded, unchanged, replaced, rejected } = result;
+    const counts = `recorded ${recorded}, unchanged ${unchanged}, replaced ${replaced}, rejected ${rejected.length}`;
+    await audit.add(poll.id, audit.accepted('castVotes', viewer, counts));
+    return result;
+  }
+
   async function castOne(voter: string, vote: CastVote): Promise<Receipt & { readonly outcome: VoteOutcome }> {
     const receiptId = randomUUID();
     try {
@@ -122,12 +132,14 @@ export function makeIntake(options: {
         const poll = hub.poll(vote.pollId);
         const known = poll instanceof Promise ? await poll : poll;
         if (known === null) throw pollNotFound(vote.pollId);
+        requireIdentity(known, voter);
         const outcome = await batcher.cast({
           pollId: known.id,
           voterKey: voters.keyOf(known.id, voter),
           content: checked(known, vote),
           revision: known.revision,
           receiptId,
+          coded: known.voterIdentity === 'CODE',
         });
         switch (outcome.kind) {
           case 'NOT_FOUND':
@@ -135,6 +147,8 @@ export function makeIntake(options: {
             throw pollNotFound(vote.pollId);
           case 'NOT_OPEN':
             throw notOpen(outcome.status);
+          case 'NOT_ADMITTED':
+            throw new NotAllowedError('That code is not valid for this poll.');
           case 'ALREADY_VOTED':
             throw new AlreadyVotedError('You have already voted, and this poll does not allow a change.');
           case 'STALE':
@@ -172,13 +186,29 @@ function notOpen(status: Poll['status']): PollNotOpenError {
   return new PollNotOpenError(status === 'CLOSED' ? 'This poll is closed.' : 'This poll is not open yet.');
 }
 
-function requireRetractable(poll: Poll): void {
-  if (poll.status !== 'OPEN') throw notOpen(poll.status);
+function requireRetractable(poll: Poll, nowMs: number): void {
+  const status = statusAt(poll, nowMs);
+  if (status !== 'OPEN') throw notOpen(status);
   if (!poll.allowVoteChange) throw new NotAllowedError('This poll does not allow a vote to be taken back.');
 }
 
-function named(voterId: string): string {
+/** A CODE poll takes its own codes' bearers, any other poll takes none of them. */
+function requireIdentity(poll: Poll, voter: string): void {
+  if (poll.voterIdentity === 'CODE') {
+    if (isCodedIn(poll.id, voter)) return;
+    throw new InvalidInputError(
+      isCoded(voter)
+        ? 'voterToken: is of another poll.'
+        : 'code: missing. The voters of this poll are known by a code, or by the voterToken that a vote with it has answered.',
+    );
+  }
+  if (isCoded(voter)) {
+    throw new InvalidInputError('code, voterToken: the voters of this poll are not known by a code.');
+  }
+}
+
+function named(voters: Voters, poll: Poll, voterId: string): string {
   const length = voterId.length;
   if (length === 0 || length > 200) throw new InvalidInputError(`voterId: ${length} characters, must be 1 to 200.`);
-  return `named:${voterId}`;
+  return poll.voterIdentity === 'CODE' ? voters.ofCode(poll.id, voterId).voter : `named:${voterId}`;
 }

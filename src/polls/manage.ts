@@ -1,20 +1,25 @@
 /** What organizers do with a poll, each decided under the poll's lock. */
-import { randomInt } from 'node:crypto';
 import { managesPoll, newOrganizerKey, requireManager, type Viewer } from '../access/viewer.ts';
 import { InvalidInputError, PollNotOpenError, pollNotFound } from '../core/errors.ts';
 import {
   changedSettings,
+  differences,
+  hasPassed,
   newSettings,
   type Poll,
   type PollInput,
   type PollSettings,
   type PollStatus,
 } from '../core/poll.ts';
-import type { Clock, PollFilter, PollPatch, PollState, Store } from '../core/ports.ts';
+import type { AuditNote, Clock, Log, PollFilter, PollPatch, PollState, Store } from '../core/ports.ts';
 import type { Hub, PollView } from '../live/hub.ts';
+import type { Audit } from './audit.ts';
+import { JOIN_ALPHABET, pick } from './random.ts';
+import { timedChange } from './schedule.ts';
 
 export interface Manage {
   create(
+    viewer: Viewer,
     input: PollInput & { readonly status?: PollStatus | null | undefined },
   ): Promise<{ view: PollView; organizerKey: string }>;
   update(viewer: Viewer, pollId: string, input: PollInput): Promise<PollView>;
@@ -28,64 +33,89 @@ export interface Manage {
     readonly joinCode?: string | null | undefined;
   }): Promise<PollView | null>;
   /** Those that the viewer manages, newest first. */
-  list(viewer: Viewer, page: Omit<PollFilter, 'organizerKeyHash'>): Promise<readonly Poll[]>;
+  list(viewer: Viewer, page: Omit<PollFilter, 'organizerKeyHash' | 'owner'>): Promise<readonly Poll[]>;
 }
 
-// No vowels and none of 0 O 1 I L 5 S 2 Z: nothing to mistake and no word by accident.
-const JOIN_ALPHABET = 'BCDFGHJKMNPQRTVWXY346789';
 const ID_ALPHABET = '0123456789abcdefghijklmnopqrstuvwxyz';
 
-export function makeManage(options: { readonly store: Store; readonly hub: Hub; readonly clock: Clock }): Manage {
-  const { store, hub, clock } = options;
+export function makeManage(options: {
+  readonly store: Store;
+  readonly hub: Hub;
+  readonly clock: Clock;
+  readonly audit: Audit;
+  readonly log: Log;
+  /** Told of each poll that was created or changed here: it may be due at another time now. */
+  readonly onChanged: (poll: Poll) => void;
+}): Manage {
+  const { store, hub, clock, audit, log } = options;
 
   return {
-    async create(input) {
-      const settings = built(newSettings(input));
-      const status = input.status ?? 'OPEN';
-      if (status === 'CLOSED') throw new InvalidInputError('status: a new poll is DRAFT or OPEN.');
+    async create(viewer, input) {
+      const settings = built(newSettings(input, clock.now()));
+      const status = firstStatus(settings, input.status ?? 'OPEN', clock.now());
       const { key, hash } = newOrganizerKey();
-      const state = await insert(settings, status, hash);
+      const state = await insert(settings, status, hash, audit.accepted('createPoll', viewer, status));
+      options.onChanged(state.poll);
       return { view: hub.changed(state), organizerKey: key };
     },
 
     update: (viewer, pollId, input) =>
-      change(viewer, pollId, (poll) => {
-        const settings = built(changedSettings(poll, input));
-        return { settings, raiseVersion: poll.status === 'DRAFT' };
+      change('updatePoll', viewer, pollId, (poll) => {
+        const settings = built(changedSettings(poll, input, clock.now()));
+        const changed = differences(poll, settings);
+        const opens = poll.status === 'DRAFT' && hasPassed(settings.opensAt, clock.now());
+        if (opens) requireTimeLeft(settings, clock.now());
+        if (changed.length === 0 && !opens) return null;
+        return {
+          settings,
+          ...(opens ? { status: 'OPEN' } : {}),
+          raiseVersion: poll.status === 'DRAFT' || changed.includes('resultsVisibility'),
+          audit: audit.accepted('updatePoll', viewer, changed.join(', ')),
+        };
       }),
 
     open: (viewer, pollId) =>
-      change(viewer, pollId, (poll) => {
+      change('openPoll', viewer, pollId, (poll) => {
         if (poll.status === 'OPEN') return null;
         if (poll.status === 'CLOSED') {
           throw new PollNotOpenError('A closed poll stays closed: its results are final. Create a new one.');
         }
-        return { status: 'OPEN', raiseVersion: true };
+        requireTimeLeft(poll, clock.now());
+        return { status: 'OPEN', raiseVersion: true, audit: audit.accepted('openPoll', viewer) };
       }),
 
     close: (viewer, pollId) =>
-      change(viewer, pollId, (poll) => {
+      change('closePoll', viewer, pollId, (poll) => {
         if (poll.status === 'CLOSED') return null;
         if (poll.status === 'DRAFT') throw new PollNotOpenError('A DRAFT cannot be closed; open or delete it.');
-        return { status: 'CLOSED', closedAt: new Date(clock.now()), raiseVersion: true };
+        return {
+          status: 'CLOSED',
+          closedAt: new Date(clock.now()),
+          raiseVersion: true,
+          audit: audit.accepted('closePoll', viewer),
+        };
       }),
 
     reset: (viewer, pollId) =>
-      change(viewer, pollId, (poll) => {
+      change('resetPoll', viewer, pollId, (poll) => {
         if (poll.status === 'CLOSED') {
           throw new PollNotOpenError('The results of a closed poll are final; create a new one.');
         }
-        return { dropBallots: true, raiseVersion: true };
+        return { dropBallots: true, raiseVersion: true, audit: audit.accepted('resetPoll', viewer) };
       }),
 
-    async delete(viewer, pollId) {
-      const view = await hub.read(pollId);
-      if (view === null) throw pollNotFound(pollId);
-      requireManager(viewer, view.poll);
-      if (!(await store.deletePoll(pollId))) throw pollNotFound(pollId);
-      hub.removed(pollId);
-      return pollId;
-    },
+    delete: (viewer, pollId) =>
+      audit.guard('deletePoll', viewer, pollId, async () => {
+        const view = await hub.read(pollId);
+        if (view === null) throw pollNotFound(pollId);
+        requireManager(viewer, view.poll);
+        const note = audit.accepted('deletePoll', viewer);
+        if (!(await store.deletePoll(pollId, note))) throw pollNotFound(pollId);
+        // Whoever managed it cannot ask for its audit any more: an operator finds here what became of it.
+        log.info({ pollId, actor: note.actor }, 'a poll was deleted');
+        hub.removed(pollId);
+        return pollId;
+      }),
 
     async find({ id, joinCode }) {
       if ((id == null) === (joinCode == null)) throw new InvalidInputError('Give either id or joinCode.');
@@ -95,51 +125,69 @@ export function makeManage(options: { readonly store: Store; readonly hub: Hub; 
 
     async list(viewer, page) {
       if (viewer.organizerKeyHash === null) return [];
-      const polls = await store.listPolls({ ...page, organizerKeyHash: viewer.organizerKeyHash });
+      const polls = await store.listPolls({ ...page, organizerKeyHash: viewer.organizerKeyHash, owner: null });
       return polls.filter((poll) => managesPoll(viewer, poll));
     },
   };
 
-  async function change(viewer: Viewer, pollId: string, decide: (poll: Poll) => PollPatch | null): Promise<PollView> {
-    const state = await store.changePoll(pollId, clock.now(), (poll) => {
-      requireManager(viewer, poll);
-      return decide(poll);
+  function change(
+    action: string,
+    viewer: Viewer,
+    pollId: string,
+    decide: (poll: Poll) => PollPatch | null,
+  ): Promise<PollView> {
+    return audit.guard(action, viewer, pollId, async () => {
+      for (;;) {
+        let overdue = false;
+        const state = await store.changePoll(pollId, clock.now(), (poll) => {
+          requireManager(viewer, poll);
+          // What time has decided comes first, though its timer is late; then look again.
+          const timed = timedChange(poll, clock.now());
+          overdue = timed !== null;
+          return timed ?? decide(poll);
+        });
+        if (state === null) throw pollNotFound(pollId);
+        options.onChanged(state.poll);
+        const view = hub.changed(state);
+        if (!overdue) return view;
+      }
     });
-    if (state === null) throw pollNotFound(pollId);
-    return hub.changed(state);
   }
 
-  async function insert(settings: PollSettings, status: PollStatus, organizerKeyHash: string): Promise<PollState> {
+  async function insert(
+    settings: PollSettings,
+    status: PollStatus,
+    organizerKeyHash: string,
+    note: AuditNote,
+  ): Promise<PollState> {
     const id = pick(ID_ALPHABET, 16);
     for (let attempt = 0; attempt < 10; attempt++) {
       const joinCode = pick(JOIN_ALPHABET, 6);
       if ((await store.findPollId(joinCode)) !== null) continue;
-      return store.insertPoll({
-        ...settings,
-        id,
-        joinCode,
-        status,
-        organizerKeyHash,
-        createdAt: new Date(clock.now()),
-      });
+      const createdAt = new Date(clock.now());
+      return store.insertPoll({ ...settings, id, joinCode, status, organizerKeyHash, owner: null, createdAt }, note);
     }
     throw new Error('No free join code was found in ten tries.');
   }
 }
 
-function pick(alphabet: string, length: number): string {
-  let text = '';
-  for (let index = 0; index < length; index++) text += alphabet[randomInt(alphabet.length)];
-  return text;
+/** A poll with an opening time waits for it as a DRAFT, or is open if it has come. */
+function firstStatus(settings: PollSettings, asked: PollStatus, nowMs: number): PollStatus {
+  if (asked === 'CLOSED') throw new InvalidInputError('status: a new poll is DRAFT or OPEN.');
+  if (settings.opensAt === null) return asked;
+  return hasPassed(settings.opensAt, nowMs) ? 'OPEN' : 'DRAFT';
+}
+
+function requireTimeLeft({ closesAt }: PollSettings, nowMs: number): void {
+  if (!hasPassed(closesAt, nowMs)) return;
+  throw new InvalidInputError('closesAt: has passed; set another time, or null, before the poll is opened.');
 }
 
 /** What the contract has a place for and this version does not do yet is refused, never silently done differently. */
 function built(settings: PollSettings): PollSettings {
   const missing: string[] = [];
-  if (settings.voterIdentity !== 'DEVICE') missing.push(`voterIdentity ${settings.voterIdentity}`);
+  if (settings.voterIdentity === 'ACCOUNT') missing.push(`voterIdentity ${settings.voterIdentity}`);
   if (settings.resultsVisibility !== 'ALWAYS') missing.push(`resultsVisibility ${settings.resultsVisibility}`);
-  if (settings.opensAt !== null) missing.push('opensAt');
-  if (settings.closesAt !== null) missing.push('closesAt');
   if (missing.length > 0) throw new InvalidInputError(`Not supported yet: ${missing.join(', ')}.`);
   return settings;
 }

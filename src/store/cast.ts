@@ -3,8 +3,12 @@
  *
  * `FOR UPDATE` takes the polls' rows in the order of their ids (two instances cannot deadlock) and sees their newest
  * state; all that follows happens under these locks. A ballot goes in only where its poll is open at the revision that
- * it was checked against (V5); `ON CONFLICT` finds the voter's ballot that stands (V2) and changes it only where the poll
- * allows it (V4). One delta a tally key and one raise of the version a poll, however many ballots (V6).
+ * it was checked against (V5), and from `closes_at` on a poll is closed, however late its timer; `ON CONFLICT` finds the
+ * voter's ballot that stands (V2) and changes it only where the poll allows it (V4). One delta a tally key and one raise of the
+ * version a poll, however many ballots (V6).
+ *
+ * It stands here twice: a batch with a ballot of a CODE poll also looks its voters up among the codes and marks those used.
+ * All others are spared that. Were a ballot's `coded` wrong, its poll is not found and it stays out.
  */
 
 import { POLL_STATUSES, type PollStatus } from '../core/poll.ts';
@@ -12,19 +16,21 @@ import type { BallotEntry, BatchResult, CastOutcome, PollChange } from '../core/
 import type { Database } from './open.ts';
 import { number, oneOf, text } from './records.ts';
 
-const CAST = `
+const cast = (coded: boolean): string => `
 WITH input AS MATERIALIZED (
   SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::int[])
     AS i(poll_id, voter_key, receipt_id, content, revision)
 ), locked AS MATERIALIZED (
-  SELECT id, status, revision, allow_vote_change, version FROM polls
+  SELECT id, CASE WHEN status = 'OPEN' AND closes_at <= $7::timestamptz THEN 'CLOSED' ELSE status END AS status,
+    revision, allow_vote_change, version, voter_identity = 'CODE' AS coded FROM polls
   WHERE id = ANY($6::text[]) ORDER BY id FOR UPDATE
 ), ready AS MATERIALIZED (
-  SELECT i.*, l.version + 1 AS version FROM input i
+  SELECT i.*, l.version + 1 AS version, ${coded ? 'NOT l.coded OR c.voter_key IS NOT NULL' : 'NOT l.coded'} AS admitted FROM input i
   JOIN locked l ON l.id = i.poll_id AND l.status = 'OPEN' AND l.revision = i.revision
+  ${coded ? 'LEFT JOIN voter_codes c ON c.poll_id = i.poll_id AND c.voter_key = i.voter_key' : ''}
 ), put AS (
   INSERT INTO ballots AS b (poll_id, voter_key, receipt_id, content, version, cast_at)
-  SELECT poll_id, voter_key, receipt_id, content, version, $7::timestamptz FROM ready
+  SELECT poll_id, voter_key, receipt_id, content, version, $7::timestamptz FROM ready WHERE admitted
   ON CONFLICT (poll_id, voter_key) DO UPDATE
     SET replaced = b.content, content = excluded.content, receipt_id = excluded.receipt_id,
         version = excluded.version, cast_at = excluded.cast_at
@@ -43,14 +49,21 @@ WITH input AS MATERIALIZED (
   UPDATE polls p SET version = p.version + 1, ballot_count = p.ballot_count + c.added, updated_at = $7::timestamptz
   FROM (SELECT poll_id, count(*) FILTER (WHERE replaced IS NULL)::int AS added FROM put GROUP BY poll_id) c
   WHERE p.id = c.poll_id RETURNING p.id, p.version, p.ballot_count
-)
+)${coded ? USED : ''}
 SELECT l.id AS poll_id, l.status, l.revision, r.version, r.ballot_count, NULL AS voter_key, NULL AS replaced
 FROM locked l LEFT JOIN raised r ON r.id = l.id
 UNION ALL
 SELECT poll_id, 'REPLACED', NULL, NULL, NULL, voter_key::text, replaced FROM put WHERE replaced IS NOT NULL
 UNION ALL
-SELECT i.poll_id, 'LEFT', NULL, NULL, NULL, i.voter_key::text, NULL
+SELECT i.poll_id, CASE WHEN i.admitted THEN 'LEFT' ELSE 'NOT_ADMITTED' END, NULL, NULL, NULL, i.voter_key::text, NULL
 FROM ready i LEFT JOIN put USING (poll_id, voter_key) WHERE put.poll_id IS NULL`;
+
+const USED = `, used AS (
+  UPDATE voter_codes c SET used_at = $7::timestamptz FROM put
+  WHERE c.poll_id = put.poll_id AND c.voter_key = put.voter_key AND put.replaced IS NULL
+)`;
+const CAST = cast(false);
+const CAST_CODED = cast(true);
 
 const STANDING = `
 SELECT b.poll_id, b.voter_key::text AS voter_key, b.receipt_id::text AS receipt_id, b.content, b.version,
@@ -71,7 +84,7 @@ export async function castBallots(
   nowMs: number,
 ): Promise<BatchResult> {
   const pollIds = [...new Set(entries.map((entry) => entry.pollId))];
-  const rows = await database.rows(CAST, [
+  const rows = await database.rows(entries.some(({ coded }) => coded) ? CAST_CODED : CAST, [
     entries.map((entry) => entry.pollId),
     entries.map((entry) => entry.voterKey),
     entries.map((entry) => entry.receiptId),
@@ -83,7 +96,7 @@ export async function castBallots(
 
   const locked = new Map<string, LockedPoll>();
   const replaced = new Map<string, string>();
-  const left = new Set<string>();
+  const left = new Map<string, 'LEFT' | 'NOT_ADMITTED'>();
   for (const row of rows) {
     if (row.voter_key === null) {
       const raised =
@@ -96,7 +109,8 @@ export async function castBallots(
     } else if (row.status === 'REPLACED') {
       replaced.set(keyOf(text(row.poll_id), text(row.voter_key)), text(row.replaced));
     } else {
-      left.add(keyOf(text(row.poll_id), text(row.voter_key)));
+      const why = oneOf(['LEFT', 'NOT_ADMITTED'], row.status);
+      left.set(keyOf(text(row.poll_id), text(row.voter_key)), why);
     }
   }
 
@@ -107,7 +121,10 @@ export async function castBallots(
     if (poll.status !== 'OPEN') return undefined;
     if (poll.revision !== entry.revision) return { kind: 'STALE' };
     const key = keyOf(entry.pollId, entry.voterKey);
-    if (poll.raised === null || left.has(key)) return undefined;
+    const why = left.get(key);
+    // A flag that does not fit the revision cannot be; it is said as what can be sent again.
+    if (why === 'NOT_ADMITTED') return { kind: entry.coded ? why : 'STALE' };
+    if (poll.raised === null || why === 'LEFT') return undefined;
     let change = changes.get(entry.pollId);
     if (change === undefined) changes.set(entry.pollId, (change = { added: [], removed: [] }));
     change.added.push(entry.content);

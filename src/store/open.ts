@@ -9,9 +9,12 @@ const MIGRATIONS = fileURLToPath(new URL('../../drizzle', import.meta.url));
 /** Any number will do, as long as every instance uses the same. */
 const MIGRATION_LOCK = 7_655_283;
 
+/** The database, or a transaction on it. */
+export type Tx = PgDatabase<PgQueryResultHKT>;
+
 export interface Database {
   readonly kind: 'pglite' | 'postgres';
-  readonly drizzle: PgDatabase<PgQueryResultHKT>;
+  readonly drizzle: Tx;
   /** A statement of the hot path, prepared once a connection where the driver can. Its own transaction. */
   rows(text: string, params: unknown[]): Promise<readonly Record<string, unknown>[]>;
   close(): Promise<void>;

@@ -1,4 +1,5 @@
 /** Rows to words: whatever comes out of the database is parsed here, once. */
+import { type ErrorCode, HTTP_STATUS } from '../core/errors.ts';
 import {
   type Choice,
   IDENTITIES,
@@ -8,6 +9,7 @@ import {
   type RatingScale,
   VISIBILITIES,
 } from '../core/poll.ts';
+import type { AuditNote } from '../core/ports.ts';
 import type { Counts } from '../core/tally.ts';
 import type { polls } from './tables.ts';
 
@@ -32,6 +34,7 @@ export function readPoll(row: typeof polls.$inferSelect): Poll {
     createdAt: row.createdAt,
     revision: row.revision,
     organizerKeyHash: row.organizerKeyHash,
+    owner: row.owner,
   };
 }
 
@@ -39,6 +42,12 @@ export function oneOf<T extends string>(words: readonly T[], value: unknown): T 
   const word = words.find((candidate) => candidate === value);
   if (word === undefined) throw new TypeError(`The database holds ${JSON.stringify(value)}, not one of ${words}.`);
   return word;
+}
+
+const CODES = Object.keys(HTTP_STATUS) as ErrorCode[];
+
+export function outcomeOf(value: string): AuditNote['outcome'] {
+  return value === 'ACCEPTED' ? value : oneOf(CODES, value);
 }
 
 export function readCounts(value: unknown): Counts {

@@ -1,16 +1,17 @@
 /** The Store port on Drizzle: one implementation for PGlite and Postgres. */
 import { and, desc, eq, lt, or, sql } from 'drizzle-orm';
-import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core';
 import { InvalidInputError, PollcastError, UnavailableError } from '../core/errors.ts';
 import type { Poll, PollSettings } from '../core/poll.ts';
-import type { Discrepancy, NewPoll, PollChange, PollFilter, PollPatch, PollState, Store } from '../core/ports.ts';
+import type { NewPoll, PollFilter, PollPatch, PollState, Store } from '../core/ports.ts';
 import type { Counts } from '../core/tally.ts';
+import * as audits from './audit.ts';
+import { page, retract } from './ballots.ts';
 import { castBallots } from './cast.ts';
-import { type Database, openDatabase } from './open.ts';
+import { type Database, openDatabase, type Tx } from './open.ts';
 import { number, readCounts, readPoll, text } from './records.ts';
-import { ballots, polls, tallies } from './tables.ts';
+import { recount } from './recount.ts';
+import { audit, ballots, polls, tallies, voterCodes } from './tables.ts';
 
-type Tx = PgDatabase<PgQueryResultHKT>;
 const TRIES = 5;
 
 /** Opens the store; see `openDatabase` for what throws. */
@@ -31,7 +32,12 @@ export function makeStore(database: Database): Store {
     // PGlite works on the event loop: 500 rows take it about 9 ms.
     maxBatch: database.kind === 'pglite' ? 500 : 2_000,
 
-    insertPoll: (poll) => retry(async () => insert(db, poll)),
+    insertPoll: (poll, note) =>
+      inTransaction(async (tx) => {
+        const state = await insert(tx, poll);
+        if (note !== undefined) await audits.keep(tx, poll.id, [note]);
+        return state;
+      }),
 
     findPollId: (joinCode) =>
       retry(async () => {
@@ -62,12 +68,25 @@ export function makeStore(database: Database): Store {
         return snapshot(tx, id);
       }),
 
-    deletePoll: (id) =>
+    deletePoll: (id, note) =>
       inTransaction(async (tx) => {
         if ((await lock(tx, id)) === null) return false;
-        await tx.delete(ballots).where(eq(ballots.pollId, id));
-        await tx.delete(tallies).where(eq(tallies.pollId, id));
+        for (const table of [ballots, tallies, voterCodes, audit]) await tx.delete(table).where(eq(table.pollId, id));
         await tx.delete(polls).where(eq(polls.id, id));
+        if (note !== undefined) await audits.keep(tx, id, [note]);
+        return true;
+      }),
+
+    duePolls: (untilMs, most) => retry(async () => due(db, untilMs, most)),
+
+    addVoterCodes: (pollId, voterKeys, decide) =>
+      inTransaction(async (tx) => {
+        const poll = await lock(tx, pollId);
+        if (poll === null) return false;
+        const note = decide(poll);
+        await tx.execute(sql`INSERT INTO ${voterCodes} (poll_id, voter_key)
+          SELECT ${pollId}, string_to_table(${voterKeys.join(' ')}, ' ')::uuid`);
+        await audits.keep(tx, pollId, [note]);
         return true;
       }),
 
@@ -89,6 +108,16 @@ export function makeStore(database: Database): Store {
           .where(and(eq(ballots.pollId, pollId), eq(ballots.voterKey, voterKey)));
         return row === undefined ? null : { content: row.content, castAt: row.castAt.getTime() };
       }),
+
+    ballotPage: (pollId, version, after, most) => retry(() => page(db, pollId, version, after, most)),
+
+    addAudit: (pollId, note) => retry(() => audits.keep(db, pollId, [note])),
+    addRefusals: (pollId, notes, more, limit) =>
+      inTransaction(async (tx) => {
+        // Under the poll's lock: two instances count one after the other, and nothing is kept of a poll that is gone.
+        if ((await lock(tx, pollId)) !== null) await audits.keepRefusals(tx, pollId, notes, more, limit);
+      }),
+    listAudit: (pollId, first, before) => retry(() => audits.list(db, pollId, first, before)),
 
     recount: () => retry(() => recount(database)),
     ping: () =>
@@ -162,42 +191,40 @@ async function apply(tx: Tx, poll: Poll, patch: PollPatch, nowMs: number): Promi
   if (patch.dropBallots === true) {
     await tx.delete(ballots).where(eq(ballots.pollId, poll.id));
     await tx.delete(tallies).where(eq(tallies.pollId, poll.id));
+    await tx.update(voterCodes).set({ usedAt: null }).where(eq(voterCodes.pollId, poll.id));
   }
+  if (patch.audit !== undefined) await audits.keep(tx, poll.id, [patch.audit]);
 }
 
-async function retract(tx: Tx, pollId: string, voterKey: string, nowMs: number): Promise<PollChange | null> {
-  const [gone] = await tx
-    .delete(ballots)
-    .where(and(eq(ballots.pollId, pollId), eq(ballots.voterKey, voterKey)))
-    .returning({ content: ballots.content });
-  if (gone === undefined) return null;
-  for (const key of gone.content.split(' ')) {
-    await tx
-      .update(tallies)
-      .set({ votes: sql`${tallies.votes} - 1` })
-      .where(and(eq(tallies.pollId, pollId), eq(tallies.key, key)));
-  }
-  const [raised] = await tx
-    .update(polls)
-    .set({
-      version: sql`${polls.version} + 1`,
-      ballotCount: sql`${polls.ballotCount} - 1`,
-      updatedAt: new Date(nowMs),
-    })
-    .where(eq(polls.id, pollId))
-    .returning({ version: polls.version, ballotCount: polls.ballotCount });
-  if (raised === undefined) return null;
-  return { pollId, ...raised, updatedAt: nowMs, added: [], removed: [gone.content] };
+/** The status in words of the statement, not as a parameter: only so are the partial indexes found. */
+async function due(db: Tx, untilMs: number, most: number): Promise<Poll[]> {
+  const until = sql`${new Date(untilMs).toISOString()}::timestamptz`;
+  const rows = await db
+    .select()
+    .from(polls)
+    .where(
+      or(
+        sql`${polls.status} = 'DRAFT' AND ${polls.opensAt} <= ${until}`,
+        sql`${polls.status} = 'OPEN' AND ${polls.closesAt} <= ${until}`,
+      ),
+    )
+    .orderBy(sql`CASE ${polls.status} WHEN 'DRAFT' THEN ${polls.opensAt} ELSE ${polls.closesAt} END`)
+    .limit(most);
+  return rows.map(readPoll);
 }
 
 async function list(db: Tx, filter: PollFilter): Promise<Poll[]> {
-  const { after } = filter;
+  const { after, organizerKeyHash, owner } = filter;
+  const mine = [
+    ...(organizerKeyHash === null ? [] : [eq(polls.organizerKeyHash, organizerKeyHash)]),
+    ...(owner === null ? [] : [eq(polls.owner, owner)]),
+  ];
   const rows = await db
     .select()
     .from(polls)
     .where(
       and(
-        filter.organizerKeyHash === null ? undefined : eq(polls.organizerKeyHash, filter.organizerKeyHash),
+        or(...mine),
         filter.status === null ? undefined : eq(polls.status, filter.status),
         after === null
           ? undefined
@@ -210,38 +237,6 @@ async function list(db: Tx, filter: PollFilter): Promise<Poll[]> {
     .orderBy(desc(polls.createdAt), polls.id)
     .limit(filter.first);
   return rows.map(readPoll);
-}
-
-const RECOUNT = `
-WITH keys AS (
-  SELECT poll_id, string_to_table(content, ' ') AS what FROM ballots
-), counted AS (
-  SELECT poll_id, what, count(*)::int AS votes FROM keys GROUP BY poll_id, what
-  UNION ALL SELECT poll_id, 'ballotCount', count(*)::int FROM ballots GROUP BY poll_id
-), kept AS (
-  SELECT poll_id, key AS what, votes FROM tallies WHERE votes <> 0
-  UNION ALL SELECT id, 'ballotCount', ballot_count FROM polls WHERE ballot_count <> 0
-)
-SELECT poll_id, what, coalesce(kept.votes, 0) AS kept, coalesce(counted.votes, 0) AS recounted
-FROM kept FULL JOIN counted USING (poll_id, what)
-WHERE coalesce(kept.votes, 0) <> coalesce(counted.votes, 0) ORDER BY poll_id, what`;
-
-async function recount(database: Database): ReturnType<Store['recount']> {
-  // One statement sees one moment, so it may run while votes come in.
-  const rows = await database.rows(RECOUNT, []);
-  const [totals] = await database.rows(
-    'SELECT (SELECT count(*)::int FROM polls) AS polls, (SELECT count(*)::int FROM ballots) AS ballots',
-    [],
-  );
-  const differences = rows.map(
-    (row): Discrepancy => ({
-      pollId: text(row.poll_id),
-      what: text(row.what),
-      kept: number(row.kept),
-      recounted: number(row.recounted),
-    }),
-  );
-  return { polls: number(totals?.polls), ballots: number(totals?.ballots), differences };
 }
 
 /** A serialization failure or a deadlock is sent again; a lost connection is said as such. All statements here can be repeated. */

@@ -1,5 +1,7 @@
 /** The tables, in Drizzle's words. `drizzle-kit generate` turns a change here into a migration. */
+import { sql } from 'drizzle-orm';
 import {
+  bigint,
   boolean,
   index,
   integer,
@@ -38,14 +40,21 @@ export const polls = pgTable(
     createdAt: instant('created_at').notNull(),
     updatedAt: instant('updated_at').notNull(),
     organizerKeyHash: text('organizer_key_hash').notNull(),
+    /** The account that created it; null: nobody was signed in. */
+    owner: text('owner'),
     revision: integer('revision').notNull().default(1),
     version: integer('version').notNull().default(1),
     ballotCount: integer('ballot_count').notNull().default(0),
   },
   (table) => [
     uniqueIndex('polls_join_code').on(table.joinCode),
-    index('polls_newest').on(table.createdAt.desc(), table.id),
+    // Nulls first as in a plain ORDER BY, or the order of the index is of no use to it.
+    index('polls_newest').on(table.createdAt.desc().nullsFirst(), table.id),
     index('polls_organizer').on(table.organizerKeyHash),
+    index('polls_owner').on(table.owner),
+    // What is due to open or to close. Partial: most polls are in neither, and a vote touches none of these columns.
+    index('polls_opening').on(table.opensAt).where(sql`status = 'DRAFT' AND opens_at IS NOT NULL`),
+    index('polls_closing').on(table.closesAt).where(sql`status = 'OPEN' AND closes_at IS NOT NULL`),
   ],
 );
 
@@ -74,4 +83,35 @@ export const tallies = pgTable(
     votes: integer('votes').notNull().default(0),
   },
   (table) => [primaryKey({ columns: [table.pollId, table.key] })],
+);
+
+export const voterCodes = pgTable(
+  'voter_codes',
+  {
+    pollId: text('poll_id').notNull(),
+    /** The voter key of a code's bearer, as it stands in `ballots`: the code itself is kept nowhere. */
+    voterKey: uuid('voter_key').notNull(),
+    usedAt: instant('used_at'),
+  },
+  (table) => [primaryKey({ columns: [table.pollId, table.voterKey] })],
+);
+
+export const audit = pgTable(
+  'audit',
+  {
+    id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    pollId: text('poll_id').notNull(),
+    at: instant('at').notNull(),
+    actor: text('actor').notNull(),
+    action: text('action').notNull(),
+    /** 'ACCEPTED', or the code of the error that refused it. */
+    outcome: text('outcome').notNull(),
+    detail: text('detail'),
+    /** How many refusals after this one were only counted. */
+    more: integer('more').notNull().default(0),
+  },
+  (table) => [
+    index('audit_poll').on(table.pollId, table.id),
+    index('audit_refused').on(table.pollId, table.at).where(sql`outcome <> 'ACCEPTED'`),
+  ],
 );

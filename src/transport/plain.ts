@@ -9,12 +9,13 @@ import type { Engine } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import type { Watch } from '../live/hub.ts';
 import type { Outlet } from '../live/mailbox.ts';
+import { exportFormat, sendExport } from './export.ts';
 import type { Polling, Waiting } from './polling.ts';
 import { sendJson } from './reply.ts';
 import type { EventStreams } from './sse.ts';
 
 export interface Plain {
-  /** Answers `/polls/{id}/results` and `/polls/{id}/stream`; false: it is neither. */
+  /** Answers `/polls/{id}/results`, `/polls/{id}/stream` and `/polls/{id}/export.csv` or `.json`; false: it is none of them. */
   handle(request: IncomingMessage, response: ServerResponse, context: Context): boolean;
 }
 
@@ -22,11 +23,21 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
   return {
     handle(request, response, context) {
       const url = new URL(request.url ?? '/', 'http://localhost');
-      const [, id, what] = /^\/polls\/([^/]{1,64})\/(results|stream)$/.exec(url.pathname) ?? [];
+      const [, id, what, extension] =
+        /^\/polls\/([^/]{1,64})\/(results|stream|export\.(csv|json))$/.exec(url.pathname) ?? [];
       if (id === undefined) return false;
-      if (request.method !== 'GET' && request.method !== 'HEAD') {
-        response.setHeader('allow', 'GET, HEAD');
+      const format = exportFormat(extension);
+      if (request.method !== 'GET' && (request.method !== 'HEAD' || format !== null)) {
+        response.setHeader('allow', format === null ? 'GET, HEAD' : 'GET');
         refuse(response, [new GraphQLError('Only GET is possible here.')], 405);
+        return true;
+      }
+      if (format !== null) {
+        sendExport(response, context, id, format).catch((error: unknown) => {
+          const shown = error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error);
+          if (response.headersSent) response.destroy();
+          else refuse(response, [shown]);
+        });
         return true;
       }
       const start =

@@ -1,8 +1,8 @@
 /** One contract, every Store: what the rooms above rely on. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { newSettings, type PollInput } from '../../src/core/poll.ts';
-import type { BallotEntry, PollState, Store } from '../../src/core/ports.ts';
+import { newSettings, type Poll, type PollInput } from '../../src/core/poll.ts';
+import type { AuditNote, BallotEntry, PollState, Store } from '../../src/core/ports.ts';
 import { openDatabase } from '../../src/store/open.ts';
 import { makeStore, openStore } from '../../src/store/store.ts';
 import { BACKENDS, type Backend } from '../support/backends.ts';
@@ -31,6 +31,7 @@ describe.each(BACKENDS)('the store on %s', (name, openBackend) => {
       status,
       createdAt: new Date(NOW),
       organizerKeyHash: 'ab',
+      owner: null,
     });
   }
   const ballot = (state: PollState, content: string, voterKey: string = randomUUID()): BallotEntry => ({
@@ -39,6 +40,7 @@ describe.each(BACKENDS)('the store on %s', (name, openBackend) => {
     content,
     revision: state.poll.revision,
     receiptId: randomUUID(),
+    coded: state.poll.voterIdentity === 'CODE',
   });
   async function consistent(): Promise<void> {
     expect((await store.recount()).differences).toEqual([]);
@@ -231,13 +233,184 @@ describe.each(BACKENDS)('the store on %s', (name, openBackend) => {
     const seen: string[] = [];
     let after: { createdAt: Date; id: string } | null = null;
     for (let page = 0; page < 3; page++) {
-      const polls = await store.listPolls({ organizerKeyHash: hash, status: null, first: 2, after });
+      const polls = await store.listPolls({ organizerKeyHash: hash, owner: null, status: null, first: 2, after });
       seen.push(...polls.map(({ id }) => id));
       after = polls.at(-1) ?? null;
     }
     expect([...seen].sort()).toEqual([...made].sort());
     expect(seen[0]).toBe(made[4]);
-    expect(await store.listPolls({ organizerKeyHash: hash, status: 'DRAFT', first: 9, after: null })).toEqual([]);
+    expect(
+      await store.listPolls({ organizerKeyHash: hash, owner: null, status: 'DRAFT', first: 9, after: null }),
+    ).toEqual([]);
+  });
+
+  test('V5 from closes_at on nothing enters, though nobody has closed the poll yet', async () => {
+    const state = await newPoll({ closesAt: new Date(NOW + 1_000), allowVoteChange: true });
+    const other = await newPoll();
+    const voter = randomUUID();
+    const before = await store.castBallots([ballot(state, '1', voter)], NOW + 999);
+    expect(before.outcomes).toMatchObject([{ kind: 'RECORDED' }]);
+    const after = await store.castBallots(
+      [ballot(state, '1'), ballot(other, '1'), ballot(state, '1', voter), ballot(state, '2', randomUUID())],
+      NOW + 1_000,
+    );
+    expect(after.outcomes).toMatchObject([
+      { kind: 'NOT_OPEN', status: 'CLOSED' },
+      { kind: 'RECORDED' },
+      { kind: 'UNCHANGED' },
+      { kind: 'NOT_OPEN', status: 'CLOSED' },
+    ]);
+    expect((await store.castBallots([ballot(state, '2', voter)], NOW + 9_000)).outcomes).toEqual([
+      { kind: 'NOT_OPEN', status: 'CLOSED' },
+    ]);
+    expect(await store.loadPoll(state.poll.id)).toMatchObject({ version: 2, ballotCount: 1, poll: { status: 'OPEN' } });
+    await consistent();
+  });
+
+  test('M6 what is due is found, the earliest first, and nothing else', async () => {
+    const FAR = NOW - 1e10;
+    const at = (ms: number) => new Date(FAR + ms);
+    const late = await newPoll({ closesAt: at(30) });
+    const opening = await newPoll({ opensAt: at(10), closesAt: at(90) }, 'DRAFT');
+    const early = await newPoll({ closesAt: at(20), opensAt: at(5) });
+    await newPoll({ closesAt: at(10) }, 'DRAFT');
+    await newPoll({ closesAt: at(101) });
+    const closed = await newPoll({ closesAt: at(10) });
+    await store.changePoll(closed.poll.id, NOW, () => ({ status: 'CLOSED', closedAt: at(10), raiseVersion: true }));
+    const ids = (polls: readonly Poll[]) => polls.map(({ id }) => id);
+    const due = [opening.poll.id, early.poll.id, late.poll.id];
+    expect(ids(await store.duePolls(FAR + 100, 10))).toEqual(due);
+    expect(ids(await store.duePolls(FAR + 20, 10))).toEqual(due.slice(0, 2));
+    expect(ids(await store.duePolls(FAR + 100, 1))).toEqual(due.slice(0, 1));
+    expect(await store.duePolls(FAR + 9, 10)).toEqual([]);
+    for (const id of due) await store.deletePoll(id);
+  });
+
+  const note = (action: string, outcome: AuditNote['outcome'] = 'ACCEPTED', at = NOW): AuditNote => ({
+    at,
+    actor: 'somebody',
+    action,
+    outcome,
+    detail: null,
+  });
+
+  test('a CODE poll admits the voters of its codes and nobody else, and costs no other ballot of the batch anything', async () => {
+    const coded = await newPoll({ voterIdentity: 'CODE', allowVoteChange: true });
+    const another = await newPoll({ voterIdentity: 'CODE' });
+    const device = await newPoll();
+    const keys = Array.from({ length: 3 }, () => randomUUID());
+    const [first = '', second = ''] = keys;
+    expect(await store.addVoterCodes(coded.poll.id, keys, () => note('issueVoterCodes'))).toBe(true);
+    expect(await store.addVoterCodes('gone', keys, () => note('issueVoterCodes'))).toBe(false);
+    const refusing = store.addVoterCodes(coded.poll.id, [randomUUID()], () => {
+      throw new RangeError('no');
+    });
+    await expect(refusing).rejects.toThrow('no');
+    const { outcomes, changes } = await store.castBallots(
+      [
+        ballot(coded, '1', first),
+        ballot(coded, '1'),
+        ballot(another, '1', first),
+        ballot(device, '1'),
+        ballot(coded, '2', second),
+      ],
+      NOW,
+    );
+    expect(outcomes.map(({ kind }) => kind)).toEqual([
+      'RECORDED',
+      'NOT_ADMITTED',
+      'NOT_ADMITTED',
+      'RECORDED',
+      'RECORDED',
+    ]);
+    expect(changes.map(({ pollId }) => pollId).sort()).toEqual([coded.poll.id, device.poll.id].sort());
+    const again = await store.castBallots([ballot(coded, '1', first), ballot(coded, '3', second)], NOW);
+    expect(again.outcomes.map(({ kind }) => kind)).toEqual(['UNCHANGED', 'REPLACED']);
+    // A batch that was not told of the codes lets nobody in.
+    const untold = await store.castBallots([{ ...ballot(coded, '1', keys[2]), coded: false }], NOW);
+    expect(untold).toEqual({ outcomes: [{ kind: 'STALE' }], changes: [] });
+    await store.retractBallot(coded.poll.id, first, NOW, () => {});
+    expect((await store.castBallots([ballot(coded, '2', first)], NOW)).outcomes[0]?.kind).toBe('RECORDED');
+    const reset = await store.changePoll(coded.poll.id, NOW, () => ({ dropBallots: true, raiseVersion: true }));
+    if (reset === null) throw new Error('The poll is gone.');
+    expect((await store.castBallots([ballot(reset, '2', first)], NOW)).outcomes[0]?.kind).toBe('RECORDED');
+    await consistent();
+  });
+
+  test('audit entries come with what they tell of, newest first, and go with the poll', async () => {
+    const id = randomUUID();
+    const made = { ...(await newPoll()).poll, id, joinCode: id.slice(0, 8), owner: 'account' };
+    expect((await store.insertPoll(made, note('createPoll'))).poll.owner).toBe('account');
+    await store.changePoll(id, NOW, () => ({ status: 'CLOSED', raiseVersion: true, audit: note('closePoll') }));
+    await store.addAudit(id, { ...note('castVotes'), detail: 'ünïcode' });
+    const all = await store.listAudit(id, 10, null);
+    expect(all.map(({ action }) => action)).toEqual(['castVotes', 'closePoll', 'createPoll']);
+    expect(all[0]).toEqual({ ...note('castVotes'), detail: 'ünïcode', id: expect.any(Number), more: 0 });
+    expect(await store.listAudit(id, 1, all[0]?.id ?? null)).toEqual(all.slice(1, 2));
+    expect(await store.deletePoll(id, note('deletePoll'))).toBe(true);
+    expect((await store.listAudit(id, 10, null)).map(({ action }) => action)).toEqual(['deletePoll']);
+    // The same join code and id are free again, and nothing of before is found.
+    await store.insertPoll(made);
+    expect(await store.loadPoll(id)).toMatchObject({ ballotCount: 0, version: 1 });
+  });
+
+  test('refusals are kept up to a limit in a time, and counted beyond, also at once', async () => {
+    const { poll } = await newPoll();
+    const refusal = note('openPoll', 'NOT_ALLOWED');
+    const limit = { since: NOW - 1_000, most: 10 };
+    await store.addAudit(poll.id, note('openPoll'));
+    await Promise.all(
+      Array.from({ length: 8 }, () => store.addRefusals(poll.id, [refusal, refusal, refusal], 2, limit)),
+    );
+    const all = await store.listAudit(poll.id, 100, null);
+    expect(all.filter(({ outcome }) => outcome === 'NOT_ALLOWED')).toHaveLength(10);
+    expect(all.reduce((sum, { more }) => sum + more, 0)).toBe(8 * 5 - 10);
+    const later = note('openPoll', 'NOT_ALLOWED', NOW + 5_000);
+    await store.addRefusals(poll.id, [later], 0, { since: NOW + 4_000, most: 10 });
+    expect((await store.listAudit(poll.id, 1, null))[0]).toMatchObject({ at: NOW + 5_000, more: 0 });
+    await store.addRefusals('gone', [refusal], 0, limit);
+    expect(await store.listAudit('gone', 10, null)).toEqual([]);
+  });
+
+  test('ballots come page by page, each once, up to a version', async () => {
+    const state = await newPoll();
+    for (let batch = 0; batch < 3; batch++) {
+      await store.castBallots(
+        Array.from({ length: 5 }, () => ballot(state, String(1 + batch))),
+        NOW + batch,
+      );
+    }
+    const read = async (version: number, most: number) => {
+      const seen: string[] = [];
+      let after: string | null = null;
+      do {
+        const page = await store.ballotPage(state.poll.id, version, after, most);
+        expect(page.ballots.length).toBeLessThanOrEqual(most);
+        seen.push(...page.ballots.map(({ content, castAt }) => `${content} ${castAt - NOW}`));
+        after = page.last;
+      } while (after !== null);
+      return seen.sort();
+    };
+    const expected = ['1 0', '2 1', '3 2'].flatMap((line) => Array.from({ length: 5 }, () => line));
+    for (const most of [1, 4, 5, 15, 100]) expect(await read(4, most)).toEqual(expected);
+    expect(await read(3, 4)).toEqual(expected.slice(0, 10));
+    expect(await store.ballotPage('gone', 9, null, 9)).toEqual({ ballots: [], last: null });
+  });
+
+  test('polls are listed by organizer key or by owner', async () => {
+    const [key, owner] = [randomUUID(), randomUUID()];
+    const made: string[] = [];
+    for (const mine of [{ organizerKeyHash: key }, { owner }, { organizerKeyHash: key, owner }, {}]) {
+      const id = randomUUID();
+      const poll = { ...(await newPoll()).poll, id, joinCode: id.slice(0, 8), ...mine };
+      made.push((await store.insertPoll(poll)).poll.id);
+    }
+    const list = async (filter: { organizerKeyHash: string | null; owner: string | null }) =>
+      (await store.listPolls({ ...filter, status: null, first: 100, after: null })).map(({ id }) => made.indexOf(id));
+    expect((await list({ organizerKeyHash: key, owner: null })).sort()).toEqual([0, 2]);
+    expect((await list({ organizerKeyHash: null, owner })).sort()).toEqual([1, 2]);
+    expect((await list({ organizerKeyHash: key, owner })).sort()).toEqual([0, 1, 2]);
+    expect(await list({ organizerKeyHash: null, owner: null })).toEqual(expect.arrayContaining([0, 1, 2, 3]));
   });
 
   test('V6 recount names what differs', async () => {

@@ -1,6 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { decodeBallot, encodeBallot } from '../../src/core/ballot.ts';
-import { changedSettings, newSettings, type Poll, type PollInput } from '../../src/core/poll.ts';
+import {
+  changedSettings,
+  differences,
+  dueStatus,
+  newSettings,
+  type Poll,
+  type PollInput,
+  statusAt,
+} from '../../src/core/poll.ts';
 import { addContent, type Counts, countResults } from '../../src/core/tally.ts';
 
 function poll(input: PollInput, status: Poll['status'] = 'OPEN'): Poll {
@@ -13,6 +21,7 @@ function poll(input: PollInput, status: Poll['status'] = 'OPEN'): Poll {
     createdAt: new Date(0),
     revision: 1,
     organizerKeyHash: '',
+    owner: null,
   };
 }
 
@@ -74,15 +83,56 @@ describe('settings', () => {
     expect(changed.maxChoices).toBe(2);
   });
 
-  test('an open poll changes in its question and description only', () => {
+  test('an open poll changes in its question, description, visibility and closing time only, a closed one not in the last', () => {
     const open = poll({ choices: ['a', 'b'] });
-    expect(changedSettings(open, { question: 'new', description: 'more' })).toMatchObject({
-      question: 'new',
-      description: 'more',
-    });
-    expect(() => changedSettings(open, { choices: ['x', 'y'], allowVoteChange: true })).toThrow(
-      /choices, allowVoteChange: .* only while the poll is a DRAFT/,
+    const closed = poll({ choices: ['a', 'b'] }, 'CLOSED');
+    const closesAt = new Date(9);
+    const input = { question: 'new', description: 'more', resultsVisibility: 'ORGANIZERS' } as const;
+    expect(changedSettings(open, { ...input, closesAt })).toMatchObject({ ...input, closesAt });
+    expect(changedSettings(closed, input)).toMatchObject(input);
+    expect(() => changedSettings(open, { choices: ['x', 'y'], allowVoteChange: true, opensAt: null })).toThrow(
+      /^choices, allowVoteChange, opensAt: can be changed only while the poll is a DRAFT; this one is OPEN/,
     );
+    expect(() => changedSettings(closed, { closesAt })).toThrow(/^closesAt: can be changed only .* this one is CLOSED/);
+    expect(differences(open, changedSettings(open, { ...input, closesAt }))).toEqual([
+      'question',
+      'description',
+      'resultsVisibility',
+      'closesAt',
+    ]);
+    expect(differences(open, changedSettings(open, {}))).toEqual([]);
+  });
+
+  test('times: closesAt lies ahead and after opensAt, and once open only ahead', () => {
+    const [early, late] = [new Date(1_000), new Date(2_000)];
+    const input = { question: 'q', choices: ['a', 'b'] };
+    expect(() => newSettings({ ...input, closesAt: early }, 1_000)).toThrow(/closesAt: must lie in the future/);
+    expect(() => newSettings({ ...input, opensAt: late, closesAt: late }, 0)).toThrow(
+      /closesAt: must be after opensAt/,
+    );
+    const draft = poll({ ...input, opensAt: late, closesAt: new Date(3_000) }, 'DRAFT');
+    expect(() => changedSettings(draft, { closesAt: early }, 0)).toThrow(/must be after opensAt/);
+    expect(changedSettings(draft, { opensAt: null, closesAt: early }, 0)).toMatchObject({ opensAt: null });
+    // What is not touched is not held against the change.
+    expect(changedSettings(draft, { description: 'x' }, 9_000)).toMatchObject({ description: 'x' });
+    expect(changedSettings({ ...draft, status: 'OPEN' }, { closesAt: early }, 0)).toMatchObject({ closesAt: early });
+  });
+
+  test.each<[Poll['status'], number | null, number | null, number, string | null, string]>([
+    ['DRAFT', 10, 20, 9, null, 'DRAFT'],
+    ['DRAFT', 10, 20, 10, 'OPEN', 'DRAFT'],
+    ['DRAFT', 10, 20, 20, 'CLOSED', 'DRAFT'],
+    ['DRAFT', 10, null, 99, 'OPEN', 'DRAFT'],
+    ['DRAFT', null, 20, 99, null, 'DRAFT'],
+    ['OPEN', null, 20, 19, null, 'OPEN'],
+    ['OPEN', 10, 20, 20, 'CLOSED', 'CLOSED'],
+    ['OPEN', 99, 20, 20, 'CLOSED', 'CLOSED'],
+    ['OPEN', 10, null, 99, null, 'OPEN'],
+    ['CLOSED', 10, 20, 99, null, 'CLOSED'],
+  ])('M6 %s, opens %s, closes %s: at %s due is %s, and it counts as %s', (status, opens, closes, now, due, counts) => {
+    const instant = (ms: number | null) => (ms === null ? null : new Date(ms));
+    const timed = { ...poll({ choices: ['a', 'b'] }, status), opensAt: instant(opens), closesAt: instant(closes) };
+    expect([dueStatus(timed, now), statusAt(timed, now)]).toEqual([due, counts]);
   });
 });
 

@@ -9,6 +9,7 @@ import {
   isObjectType,
 } from 'graphql';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { newSettings } from '../../src/core/poll.ts';
 import { printedSchema, schema } from '../../src/graphql/schema.ts';
 import { ask, createPoll, manage, operate } from '../support/api.ts';
 import { ROOT, startServer, type TestServer } from '../support/server.ts';
@@ -58,9 +59,8 @@ describe('the life of a poll', () => {
   afterAll(() => server[Symbol.asyncDispose]());
 
   test.each([
-    ['voterIdentity', { voterIdentity: 'CODE' }],
+    ['voterIdentity', { voterIdentity: 'ACCOUNT' }],
     ['resultsVisibility', { resultsVisibility: 'AFTER_VOTE' }],
-    ['closesAt', { closesAt: '2100-01-01T00:00:00Z' }],
   ])('%s: what is not built yet is refused, not done differently', async (name, input) => {
     const answer = await ask<{ __typename: string; message: string }>(
       server.graphql,
@@ -91,6 +91,41 @@ describe('the life of a poll', () => {
     expect(await manage(server.graphql, 'deletePoll', poll)).toMatchObject({ __typename: 'DeletePollSuccess' });
     expect(await manage(server.graphql, 'deletePoll', poll)).toMatchObject({ __typename: 'NotFoundError' });
     expect(await ask(server.graphql, 'query ($id: ID!) { poll(id: $id) { id } }', { id: poll.id })).toBeNull();
+  });
+
+  test('revealing results raises the version, in any status; what changes nothing changes nothing', async () => {
+    const poll = await createPoll(server.graphql);
+    const { store } = server.app;
+    // Until other visibilities are accepted, such a poll comes from the store.
+    const hide = () =>
+      store.changePoll(poll.id, 0, (found) => ({
+        settings: newSettings({
+          question: 'q',
+          choices: found.choices.map(({ label }) => label),
+          resultsVisibility: 'ORGANIZERS',
+        }),
+        raiseVersion: true,
+      }));
+    const reveal = () =>
+      ask<{ __typename: string; poll: { results: { version: number } } }>(
+        server.graphql,
+        `mutation ($input: UpdatePollInput!) { updatePoll(input: $input) { __typename
+          ... on UpdatePollSuccess { poll { results { version } } } } }`,
+        { input: { pollId: poll.id, resultsVisibility: 'ALWAYS' } },
+        poll.manage,
+      );
+    for (const status of ['OPEN', 'CLOSED']) {
+      const hidden = await hide();
+      const revealed = await reveal();
+      expect(revealed.poll.results.version).toBe((hidden?.version ?? 0) + 1);
+      const again = await reveal();
+      expect(again).toEqual(revealed);
+      expect(await store.loadPoll(poll.id)).toMatchObject({
+        version: revealed.poll.results.version,
+        poll: { status, resultsVisibility: 'ALWAYS', revision: (hidden?.poll.revision ?? 0) + 1 },
+      });
+      await manage(server.graphql, 'closePoll', poll);
+    }
   });
 
   test("managing takes the poll's own organizer key", async () => {

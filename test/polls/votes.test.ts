@@ -269,6 +269,7 @@ describe('the batcher', () => {
     content,
     revision: 1,
     receiptId: String(voter),
+    coded: false,
   });
   const receipt = { id: 'r', pollId: 'p', version: 2, castAt: 0 };
   const recorded = (count: number): BatchResult => ({
