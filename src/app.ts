@@ -1,6 +1,7 @@
 /** The only file that knows every room: builds from the bottom, disposes from the top. */
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { makeAccounts } from './access/accounts.ts';
 import { LIMITS } from './access/limits.ts';
 import { makeVoters } from './access/voters.ts';
 import { makeLocalPresence } from './bus/local.ts';
@@ -81,14 +82,25 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     onCommitted: (changes) => changes.forEach(hub.committed),
   });
   const intake = makeIntake({ store, hub, batcher, voters, clock });
-  const manage = makeManage({ store, hub, clock });
-  const services: Services = { intake, manage, hub, voters };
+  const { jwt, pollCreation } = config.access;
+  const accounts = jwt === null ? null : makeAccounts(jwt, clock, log);
+  const manage = makeManage({ store, hub, clock, accounts: accounts !== null, creation: pollCreation });
+  const services: Services = { intake, manage, hub, voters, accounts };
   const engine = makeEngine(log);
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
-  const streams = makeEventStreams(liveness);
+  const streams = makeEventStreams(liveness, clock);
   const polling = makePolling(clock);
-  const webSockets = makeWebSockets({ engine, services, liveness, log });
-  const server = makeHttpServer({ engine, services, streams, polling, webSockets, log, ready: () => store.ping() });
+  const webSockets = makeWebSockets({ engine, services, liveness, clock, log });
+  const server = makeHttpServer({
+    engine,
+    services,
+    streams,
+    polling,
+    webSockets,
+    clock,
+    log,
+    ready: () => store.ping(),
+  });
   try {
     await listen(server, config);
   } catch (error) {

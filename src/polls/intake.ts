@@ -1,6 +1,6 @@
 /** Casting and retracting: check the ballot, hand it to the batcher, say what became of it. */
 import { randomUUID } from 'node:crypto';
-import { requireManager, type Viewer } from '../access/viewer.ts';
+import { accountVoter, requireManager, type Viewer, voterIn } from '../access/viewer.ts';
 import type { Voters } from '../access/voters.ts';
 import { type BallotContent, type BallotInput, decodeBallot, encodeBallot } from '../core/ballot.ts';
 import {
@@ -47,7 +47,7 @@ export interface Intake {
   /** Up to 1 000 ballots of named voters; what is wrong with one is said under its index (V8). */
   castMany(viewer: Viewer, batch: BatchVotes): Promise<BatchVotesResult>;
   retract(voter: string | null, pollId: string): Promise<PollView>;
-  ballotOf(voter: string | null, poll: Poll): Promise<(BallotContent & { readonly castAt: number }) | null>;
+  ballotOf(viewer: Viewer, poll: Poll): Promise<(BallotContent & { readonly castAt: number }) | null>;
 }
 
 const TRIES = 8;
@@ -82,7 +82,7 @@ export function makeIntake(options: {
       await Promise.all(
         batch.ballots.map(async (ballot, index) => {
           try {
-            const { outcome } = await castOne(named(ballot.voterId), { ...ballot, pollId: batch.pollId });
+            const { outcome } = await castOne(named(poll, ballot.voterId), { ...ballot, pollId: batch.pollId });
             if (outcome === 'RECORDED') result.recorded++;
             else if (outcome === 'REPLACED') result.replaced++;
             else result.unchanged++;
@@ -101,14 +101,15 @@ export function makeIntake(options: {
     async retract(voter, pollId) {
       const poll = await hub.poll(pollId);
       if (poll === null) throw pollNotFound(pollId);
-      if (voter === null) throw new NotAllowedError('There is no ballot of yours to retract: no voter token was sent.');
+      if (voter === null) throw new NotAllowedError('There is no ballot of yours to retract: nobody is known to ask.');
       const change = await store.retractBallot(pollId, voters.keyOf(pollId, voter), clock.now(), requireRetractable);
       if (change === null) throw new NotAllowedError('There is no ballot of yours in this poll.');
       hub.committed(change);
       return viewNow(pollId);
     },
 
-    async ballotOf(voter, poll) {
+    async ballotOf(viewer, poll) {
+      const voter = voterIn(viewer, poll);
       if (voter === null) return null;
       const ballot = await store.findBallot(poll.id, voters.keyOf(poll.id, voter));
       return ballot === null ? null : { ...decodeBallot(poll, ballot.content), castAt: ballot.castAt };
@@ -177,8 +178,9 @@ function requireRetractable(poll: Poll): void {
   if (!poll.allowVoteChange) throw new NotAllowedError('This poll does not allow a vote to be taken back.');
 }
 
-function named(voterId: string): string {
+/** In an ACCOUNT poll the organizer names accounts, so that who was entered by hand cannot vote again. */
+function named(poll: Poll, voterId: string): string {
   const length = voterId.length;
   if (length === 0 || length > 200) throw new InvalidInputError(`voterId: ${length} characters, must be 1 to 200.`);
-  return `named:${voterId}`;
+  return poll.voterIdentity === 'ACCOUNT' ? accountVoter(voterId) : `named:${voterId}`;
 }

@@ -1,7 +1,14 @@
 /** What organizers do with a poll, each decided under the poll's lock. */
 import { randomInt } from 'node:crypto';
-import { managesPoll, newOrganizerKey, requireManager, type Viewer } from '../access/viewer.ts';
-import { InvalidInputError, PollNotOpenError, pollNotFound } from '../core/errors.ts';
+import {
+  isOrganizer,
+  managesPoll,
+  newOrganizerKey,
+  requireManager,
+  requireSession,
+  type Viewer,
+} from '../access/viewer.ts';
+import { InvalidInputError, NotAllowedError, PollNotOpenError, pollNotFound } from '../core/errors.ts';
 import {
   changedSettings,
   newSettings,
@@ -15,6 +22,7 @@ import type { Hub, PollView } from '../live/hub.ts';
 
 export interface Manage {
   create(
+    viewer: Viewer,
     input: PollInput & { readonly status?: PollStatus | null | undefined },
   ): Promise<{ view: PollView; organizerKey: string }>;
   update(viewer: Viewer, pollId: string, input: PollInput): Promise<PollView>;
@@ -35,12 +43,26 @@ export interface Manage {
 const JOIN_ALPHABET = 'BCDFGHJKMNPQRTVWXY346789';
 const ID_ALPHABET = '0123456789abcdefghijklmnopqrstuvwxyz';
 
-export function makeManage(options: { readonly store: Store; readonly hub: Hub; readonly clock: Clock }): Manage {
+export interface ManageOptions {
+  readonly store: Store;
+  readonly hub: Hub;
+  readonly clock: Clock;
+  /** Whether this server knows accounts. */
+  readonly accounts: boolean;
+  /** Who may create polls. */
+  readonly creation: 'open' | 'organizers';
+}
+
+export function makeManage(options: ManageOptions): Manage {
   const { store, hub, clock } = options;
 
   return {
-    async create(input) {
-      const settings = built(newSettings(input));
+    async create(viewer, input) {
+      requireSession(viewer);
+      if (options.creation === 'organizers' && !isOrganizer(viewer)) {
+        throw new NotAllowedError('Creating polls here takes an account with the role "organizer" or "admin".');
+      }
+      const settings = built(newSettings(input), options.accounts);
       const status = input.status ?? 'OPEN';
       if (status === 'CLOSED') throw new InvalidInputError('status: a new poll is DRAFT or OPEN.');
       const { key, hash } = newOrganizerKey();
@@ -50,7 +72,7 @@ export function makeManage(options: { readonly store: Store; readonly hub: Hub; 
 
     update: (viewer, pollId, input) =>
       change(viewer, pollId, (poll) => {
-        const settings = built(changedSettings(poll, input));
+        const settings = built(changedSettings(poll, input), options.accounts);
         return { settings, raiseVersion: poll.status === 'DRAFT' };
       }),
 
@@ -94,7 +116,8 @@ export function makeManage(options: { readonly store: Store; readonly hub: Hub; 
     },
 
     async list(viewer, page) {
-      if (viewer.organizerKeyHash === null) return [];
+      const all = viewer.account?.role === 'admin';
+      if (!all && viewer.organizerKeyHash === null) return [];
       const polls = await store.listPolls({ ...page, organizerKeyHash: viewer.organizerKeyHash });
       return polls.filter((poll) => managesPoll(viewer, poll));
     },
@@ -134,9 +157,14 @@ function pick(alphabet: string, length: number): string {
 }
 
 /** What the contract has a place for and this version does not do yet is refused, never silently done differently. */
-function built(settings: PollSettings): PollSettings {
+function built(settings: PollSettings, accounts: boolean): PollSettings {
+  if (settings.voterIdentity === 'ACCOUNT' && !accounts) {
+    throw new InvalidInputError(
+      'voterIdentity: ACCOUNT needs accounts; this server runs without JWT_SECRET or JWKS_URL.',
+    );
+  }
   const missing: string[] = [];
-  if (settings.voterIdentity !== 'DEVICE') missing.push(`voterIdentity ${settings.voterIdentity}`);
+  if (settings.voterIdentity === 'CODE') missing.push(`voterIdentity ${settings.voterIdentity}`);
   if (settings.resultsVisibility !== 'ALWAYS') missing.push(`resultsVisibility ${settings.resultsVisibility}`);
   if (settings.opensAt !== null) missing.push('opensAt');
   if (settings.closesAt !== null) missing.push('closesAt');

@@ -1,10 +1,11 @@
 /** node:http: the operation endpoint on its short way, Yoga for all that is unusual, pages and health. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { type ExecutionResult, GraphQLError } from 'graphql';
+import { type ExecutionResult, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { LIMITS } from '../access/limits.ts';
-import { readViewer, VOTER_COOKIE, VOTER_HEADER } from '../access/viewer.ts';
-import type { Log } from '../core/ports.ts';
+import { readViewer, type Viewer, VOTER_COOKIE, VOTER_HEADER, withinSession } from '../access/viewer.ts';
+import { HTTP_STATUS, PollcastError } from '../core/errors.ts';
+import type { Clock, Log } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from '../graphql/engine.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
@@ -24,14 +25,15 @@ export interface HttpOptions {
   readonly streams: EventStreams;
   readonly polling: Polling;
   readonly webSockets: WebSockets;
+  readonly clock: Clock;
   readonly log: Log;
   /** Resolves where the server can do its work; rejects with what is missing. */
   readonly ready: () => Promise<void>;
 }
 
 export function makeHttpServer(options: HttpOptions): Server {
-  const { engine, services, streams, polling, webSockets, log } = options;
-  const plain = makePlain(engine, polling, streams);
+  const { engine, services, streams, polling, webSockets, clock, log } = options;
+  const plain = makePlain(engine, polling, streams, clock);
   const yoga = makeYoga(engine, log);
 
   const server = createServer({ keepAliveTimeout: 72_000 }, (request, response) => {
@@ -50,7 +52,12 @@ export function makeHttpServer(options: HttpOptions): Server {
   function fault(response: ServerResponse, error: unknown): void {
     const { message, extensions } = engine.mask(error);
     if (response.headersSent) response.destroy();
-    else sendJson(response, 500, JSON.stringify({ errors: [{ message, extensions }] }));
+    else
+      sendJson(
+        response,
+        error instanceof PollcastError ? HTTP_STATUS[error.code] : 500,
+        JSON.stringify({ errors: [{ message, extensions }] }),
+      );
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -71,7 +78,7 @@ export function makeHttpServer(options: HttpOptions): Server {
           return sendJson(response, 503, '{"status":"not ready","missing":["database"]}');
         }
       default:
-        if (plain.handle(request, response, contextOf(request, response))) return;
+        if (plain.handle(request, response, await contextOf(request, response))) return;
         return sendError(response, 404, `There is nothing at ${pathOf(request).slice(0, 100)}.`);
     }
   }
@@ -125,17 +132,36 @@ export function makeHttpServer(options: HttpOptions): Server {
     }
     const { operation } = prepared.operation;
     if (operation === 'mutation' && body === null) return false;
+    if (operation === 'subscription' && !accepted.events) return false;
     const context = contextOf(request, response);
-    if (operation === 'subscription') {
-      if (!accepted.events) return false;
+    if (!(context instanceof Promise)) return runAs(context, prepared, request, response, params, accepted, body);
+    const go = (known: Context): void | Promise<void> => {
+      if (response.destroyed || runAs(known, prepared, request, response, params, accepted, body)) return;
+      return handOver(request, response, body);
+    };
+    context.then(go).catch((error: unknown) => fault(response, error));
+    return true;
+  }
+
+  /** The same, once it is known who asks. */
+  function runAs(
+    context: Context,
+    prepared: Prepared,
+    request: IncomingMessage,
+    response: ServerResponse,
+    params: Params,
+    accepted: Accepted,
+    body: Buffer | null,
+  ): boolean {
+    if (prepared.operation.operation === 'subscription') {
       const after = lastEventId(request);
-      streams.subscribe(request, response, (outlet) =>
-        engine.subscribe(prepared, params.variables, context, outlet, after),
-      );
+      const start = (outlet: Outlet) => engine.subscribe(prepared, params.variables, context, outlet, after);
+      streams.subscribe(request, response, start, context.viewer.account?.expiresAt);
       return true;
     }
     if (accepted.json === null && !accepted.events) return false;
-    const wait = accepted.json === null ? null : engine.waitOf(prepared, params.variables);
+    const refused = engine.refusal(prepared.operation, context) !== null;
+    const wait = accepted.json === null || refused ? null : engine.waitOf(prepared, params.variables);
     if (wait !== null && accepted.json !== null) {
       waitFor(request, response, { prepared, variables: params.variables, context, type: accepted.json, wait });
       return true;
@@ -143,7 +169,7 @@ export function makeHttpServer(options: HttpOptions): Server {
     const answer = (result: ExecutionResult): void => {
       if (accepted.json === null) streams.single(response, result);
       else if ('data' in result) send(response, 200, accepted.json, JSON.stringify(result));
-      // Without data nothing was run: the variables were wrong.
+      // Without data nothing was run: the variables were wrong, or the viewer's token.
       else handOver(request, response, body).catch((error: unknown) => fault(response, error));
     };
     const result = engine.execute(prepared, params.variables, context);
@@ -171,7 +197,7 @@ export function makeHttpServer(options: HttpOptions): Server {
     polling.wait(request, response, {
       start,
       after: wait.afterVersion,
-      waitMs: wait.waitMs,
+      waitMs: withinSession(wait.waitMs, context.viewer, clock),
       answer,
       nothing: now,
       refuse,
@@ -186,7 +212,7 @@ export function makeHttpServer(options: HttpOptions): Server {
     }
     const init = { method: request.method ?? 'GET', headers, ...(body === null ? {} : { body: new Uint8Array(body) }) };
     const answer = await yoga.fetch(new Request(`http://localhost${request.url ?? '/'}`, init), {
-      ...contextOf(request, response),
+      ...(await contextOf(request, response)),
     });
     const text = Buffer.from(await answer.arrayBuffer());
     answer.headers.forEach((value, name) => {
@@ -196,16 +222,18 @@ export function makeHttpServer(options: HttpOptions): Server {
     response.writeHead(answer.status).end(request.method === 'HEAD' ? undefined : text);
   }
 
-  function contextOf(request: IncomingMessage, response: ServerResponse): Context {
+  function contextOf(request: IncomingMessage, response: ServerResponse): Context | Promise<Context> {
     const { authorization, cookie } = request.headers;
     const header = request.headers[VOTER_HEADER];
     const voterToken = typeof header === 'string' ? header : undefined;
-    return {
+    const context = (viewer: Viewer): Context => ({
       services,
-      viewer: readViewer({ authorization, cookie, voterToken }, services.voters),
+      viewer,
       voterToken: voterToken ?? null,
       keepVoterToken: isOwnPage(request) ? (token) => keepCookie(response, token) : null,
-    };
+    });
+    const viewer = readViewer({ authorization, cookie, voterToken }, services.voters, services.accounts);
+    return viewer instanceof Promise ? viewer.then(context) : context(viewer);
   }
 }
 
@@ -333,6 +361,11 @@ function makeYoga(engine: Engine, log: Log) {
   });
 }
 
+/** What Yoga shall answer with besides the error. */
+function withStatus({ message, extensions }: GraphQLError, status: number): GraphQLError {
+  return new GraphQLError(message, { extensions: { ...extensions, http: { status } } });
+}
+
 /** Yoga parses, validates and executes with the one engine of all transports. */
 function onEngine(engine: Engine): Plugin<Context> {
   return {
@@ -344,8 +377,10 @@ function onEngine(engine: Engine): Plugin<Context> {
     onValidate({ setValidationFn }) {
       setValidationFn((_, document) => engine.validate(document));
     },
-    onExecute({ setExecuteFn }) {
-      setExecuteFn(engine.executeArgs);
+    onExecute({ args, setExecuteFn }) {
+      const operation = getOperationAST(args.document, args.operationName);
+      const refused = operation == null ? null : engine.refusal(operation, args.contextValue);
+      setExecuteFn(refused === null ? engine.executeArgs : () => ({ errors: [withStatus(refused, 401)] }));
     },
     onSubscribe() {
       throw new GraphQLError('A subscription needs "Accept: text/event-stream", or a WebSocket.', {

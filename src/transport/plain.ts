@@ -2,8 +2,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GraphQLError } from 'graphql';
 import { LIMITS } from '../access/limits.ts';
+import { type Viewer, withinSession } from '../access/viewer.ts';
 import { type ErrorCode, HTTP_STATUS, InvalidInputError, PollcastError } from '../core/errors.ts';
-import type { Stop } from '../core/ports.ts';
+import type { Clock, Stop } from '../core/ports.ts';
 import type { Context } from '../graphql/builder.ts';
 import type { Engine } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
@@ -18,7 +19,7 @@ export interface Plain {
   handle(request: IncomingMessage, response: ServerResponse, context: Context): boolean;
 }
 
-export function makePlain(engine: Engine, polling: Polling, streams: EventStreams): Plain {
+export function makePlain(engine: Engine, polling: Polling, streams: EventStreams, clock: Clock): Plain {
   return {
     handle(request, response, context) {
       const url = new URL(request.url ?? '/', 'http://localhost');
@@ -38,12 +39,13 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
             return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error)];
           }
         };
+      const expiresAt = context.viewer.account?.expiresAt;
       if (what === 'stream') {
-        streams.plain(request, response, start('staying'), (errors) => refuse(response, errors));
+        streams.plain(request, response, start('staying'), (errors) => refuse(response, errors), expiresAt);
         return true;
       }
       try {
-        answer(request, response, url.searchParams, start);
+        answer(request, response, url.searchParams, start, context.viewer);
       } catch (error) {
         if (!(error instanceof InvalidInputError)) throw error;
         refuse(response, [asGraphQLError(error)]);
@@ -57,6 +59,7 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
     response: ServerResponse,
     params: URLSearchParams,
     startAs: (presence: Watch['presence']) => Waiting['start'],
+    viewer: Viewer,
   ): void {
     const asked = readWhole(params, 'afterVersion', Number.MAX_SAFE_INTEGER);
     const waitMs = readWhole(params, 'waitMs', LIMITS.waitMs) ?? 0;
@@ -68,7 +71,7 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
     polling.wait(request, response, {
       start: startAs(waitMs > 0 ? 'returning' : 'none'),
       after,
-      waitMs,
+      waitMs: withinSession(waitMs, viewer, clock),
       answer: ({ cursor, payload }) =>
         response
           .writeHead(200, {

@@ -1,0 +1,46 @@
+/** Real time that a test can move on at once: what is due by then happens in that moment. */
+import type { Clock } from '../../src/core/ports.ts';
+import { systemClock } from '../../src/ops/clock.ts';
+
+export interface MovableClock {
+  readonly clock: Clock;
+  /** Milliseconds. */
+  pass(ms: number): void;
+}
+
+export function movableClock(): MovableClock {
+  interface Timer {
+    at: number;
+    readonly run: () => void;
+    stop: () => void;
+  }
+  let ahead = 0;
+  const timers = new Set<Timer>();
+  const now = (): number => systemClock.now() + ahead;
+  const arm = (timer: Timer): void => {
+    timer.stop = systemClock.after(timer.at - now(), () => {
+      timers.delete(timer);
+      timer.run();
+    });
+  };
+  const after = (ms: number, run: () => void): (() => void) => {
+    const timer: Timer = { at: now() + ms, run, stop: () => {} };
+    timers.add(timer);
+    arm(timer);
+    return () => {
+      timers.delete(timer);
+      timer.stop();
+    };
+  };
+  return {
+    clock: { now, after, every: systemClock.every },
+    pass(ms) {
+      ahead += ms;
+      for (const timer of [...timers].sort((a, b) => a.at - b.at)) {
+        timer.stop();
+        if (timer.at > now()) arm(timer);
+        else if (timers.delete(timer)) timer.run();
+      }
+    },
+  };
+}
