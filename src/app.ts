@@ -17,6 +17,7 @@ import { makeBatcher } from './polls/batcher.ts';
 import { makeIntake } from './polls/intake.ts';
 import { makeManage } from './polls/manage.ts';
 import { openStore } from './store/store.ts';
+import { makeAddresses } from './transport/address.ts';
 import { makeHttpServer } from './transport/http.ts';
 import { makeLiveness } from './transport/liveness.ts';
 import { makePolling } from './transport/polling.ts';
@@ -82,7 +83,8 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     onCommitted: (changes) => changes.forEach(hub.committed),
   });
   const intake = makeIntake({ store, hub, batcher, voters, clock });
-  const { jwt, pollCreation } = config.access;
+  const { jwt, pollCreation, corsOrigins, trustedProxies } = config.access;
+  const addresses = makeAddresses(trustedProxies);
   const accounts = jwt === null ? null : makeAccounts(jwt, clock, log);
   const manage = makeManage({ store, hub, clock, accounts: accounts !== null, creation: pollCreation });
   const services: Services = { intake, manage, hub, voters, accounts };
@@ -97,6 +99,8 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     streams,
     polling,
     webSockets,
+    addresses,
+    corsOrigins,
     clock,
     log,
     ready: () => store.ping(),

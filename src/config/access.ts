@@ -12,6 +12,10 @@ export interface AccessConfig {
   readonly jwt: JwtConfig | null;
   /** `organizers`: creating a poll takes an account with the role organizer or admin. */
   readonly pollCreation: 'open' | 'organizers';
+  /** Origins besides our own whose pages may call. */
+  readonly corsOrigins: readonly string[] | '*';
+  /** Addresses and CIDRs of the proxies whose `X-Forwarded-*` counts. */
+  readonly trustedProxies: readonly string[];
 }
 
 export interface JwtConfig {
@@ -30,7 +34,12 @@ export function readAccess(reader: Reader): AccessConfig {
   } else if (pollCreation === 'organizers' && jwt === null) {
     wrong.push('POLL_CREATION: organizers needs JWT_SECRET or JWKS_URL, or nobody could create a poll');
   }
-  return Object.freeze({ jwt, pollCreation: pollCreation === 'organizers' ? 'organizers' : 'open' });
+  return Object.freeze({
+    jwt,
+    pollCreation: pollCreation === 'organizers' ? 'organizers' : 'open',
+    corsOrigins: readOrigins(reader),
+    trustedProxies: readProxies(reader),
+  });
 }
 
 function readJwt({ given, wrong }: Reader): JwtConfig | null {
@@ -49,6 +58,38 @@ function readJwt({ given, wrong }: Reader): JwtConfig | null {
     if (value !== null) wrong.push(`${name}: has no meaning without JWT_SECRET or JWKS_URL`);
   }
   return null;
+}
+
+function readOrigins({ given, wrong }: Reader): readonly string[] | '*' {
+  const entries = listed(given('CORS_ORIGINS'));
+  if (entries.length === 1 && entries[0] === '*') return '*';
+  for (const entry of entries) {
+    if (!/^https?:\/\//.test(entry) || !URL.canParse(entry) || new URL(entry).origin !== entry) {
+      const hint = entry === '*' ? 'stands alone' : 'must be an origin, such as https://polls.example';
+      wrong.push(`CORS_ORIGINS: "${entry}" ${hint}`);
+    }
+  }
+  return entries;
+}
+
+function readProxies({ given, wrong }: Reader): readonly string[] {
+  const entries = listed(given('TRUSTED_PROXIES'));
+  for (const entry of entries) {
+    const [address = '', bits, ...rest] = entry.split('/');
+    const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+    const fits = bits === undefined ? most > 0 : /^\d{1,3}$/.test(bits) && Number(bits) <= most;
+    if (!fits || rest.length > 0) {
+      wrong.push(`TRUSTED_PROXIES: "${entry}" must be an address or a CIDR, such as 10.0.0.0/8`);
+    }
+  }
+  return entries;
+}
+
+function listed(text: string | undefined): string[] {
+  return (text ?? '')
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== '');
 }
 
 /** Whoever can change the keys on their way here can make tokens: in the open they come by https only. */

@@ -1,5 +1,6 @@
 /** node:http: the operation endpoint on its short way, Yoga for all that is unusual, pages and health. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { type ExecutionResult, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { LIMITS } from '../access/limits.ts';
@@ -10,7 +11,9 @@ import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from '../graphql/engine.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
-import { GRAPHIQL, renderPage } from './graphiql.ts';
+import type { Addresses } from './address.ts';
+import { GRAPHIQL, pageHeaders, renderPage } from './graphiql.ts';
+import { isOwn, makeOrigins } from './origins.ts';
 import { makePlain } from './plain.ts';
 import type { Polling } from './polling.ts';
 import { send, sendError, sendJson } from './reply.ts';
@@ -25,6 +28,9 @@ export interface HttpOptions {
   readonly streams: EventStreams;
   readonly polling: Polling;
   readonly webSockets: WebSockets;
+  readonly addresses: Addresses;
+  /** Origins besides our own whose pages may call. */
+  readonly corsOrigins: readonly string[] | '*';
   readonly clock: Clock;
   readonly log: Log;
   /** Resolves where the server can do its work; rejects with what is missing. */
@@ -32,22 +38,32 @@ export interface HttpOptions {
 }
 
 export function makeHttpServer(options: HttpOptions): Server {
-  const { engine, services, streams, polling, webSockets, clock, log } = options;
+  const { engine, services, streams, polling, webSockets, addresses, clock, log } = options;
   const plain = makePlain(engine, polling, streams, clock);
   const yoga = makeYoga(engine, log);
+  const origins = makeOrigins(options.corsOrigins);
+  const crosses = options.corsOrigins.length > 0;
 
   const server = createServer({ keepAliveTimeout: 72_000 }, (request, response) => {
     // The short way is free of promises up to the operation itself: at this rate each is felt.
+    if ((request.headers.origin !== undefined || crosses) && isOpen(request) && origins.answer(request, response))
+      return;
     if (request.method === 'POST' && request.url === '/graphql') operatePost(request, response);
     else handle(request, response).catch((error: unknown) => fault(response, error));
   });
   server.on('upgrade', (request, socket, head) => {
-    if (pathOf(request) === '/graphql') return webSockets.accept(request, socket, head);
-    // From here on nobody else listens: a reset must not take the process down.
-    socket.on('error', () => {});
-    socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+    if (pathOf(request) !== '/graphql') return turnAway(socket, '404 Not Found');
+    const asking = origins.asking(request);
+    // A browser asks nobody before it opens a WebSocket: this is the only place where a foreign page is stopped.
+    if (asking === 'foreign') return turnAway(socket, '403 Forbidden');
+    webSockets.accept(request, socket, head, { cookie: asking !== 'any' });
   });
   return server;
+
+  /** Where pages of other origins may ask. */
+  function isOpen({ url = '' }: IncomingMessage): boolean {
+    return url.startsWith('/graphql') || url.startsWith('/polls/');
+  }
 
   function fault(response: ServerResponse, error: unknown): void {
     const { message, extensions } = engine.mask(error);
@@ -215,6 +231,9 @@ export function makeHttpServer(options: HttpOptions): Server {
       ...(await contextOf(request, response)),
     });
     const text = Buffer.from(await answer.arrayBuffer());
+    if (answer.headers.get('content-type')?.startsWith('text/html')) {
+      for (const [name, value] of Object.entries(pageHeaders())) response.setHeader(name, value);
+    }
     answer.headers.forEach((value, name) => {
       response.setHeader(name, value);
     });
@@ -230,7 +249,7 @@ export function makeHttpServer(options: HttpOptions): Server {
       services,
       viewer,
       voterToken: voterToken ?? null,
-      keepVoterToken: isOwnPage(request) ? (token) => keepCookie(response, token) : null,
+      keepVoterToken: isOwnPage(request) ? (token) => keepCookie(response, token, addresses.isSecure(request)) : null,
     });
     const viewer = readViewer({ authorization, cookie, voterToken }, services.voters, services.accounts);
     return viewer instanceof Promise ? viewer.then(context) : context(viewer);
@@ -244,8 +263,13 @@ export function makeHttpServer(options: HttpOptions): Server {
 function isOwnPage({ headers }: IncomingMessage): boolean {
   const site = headers['sec-fetch-site'];
   if (site !== undefined) return site === 'same-origin' || site === 'none';
-  const { origin, host } = headers;
-  return origin !== undefined && host !== undefined && origin.replace(/^https?:\/\//, '') === host;
+  return headers.origin !== undefined && isOwn(headers.origin, headers.host);
+}
+
+/** From here on nobody else listens to the socket: a reset must not take the process down. */
+function turnAway(socket: Duplex, status: string): void {
+  socket.on('error', () => {});
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 
 interface LongPoll {
@@ -333,8 +357,9 @@ function readBody(request: IncomingMessage, response: ServerResponse, done: (bod
 
 const EMPTY = Buffer.alloc(0);
 
-function keepCookie(response: ServerResponse, token: string): boolean {
-  response.setHeader('set-cookie', `${VOTER_COOKIE}=${token}; Path=/; Max-Age=${YEAR_S}; HttpOnly; SameSite=Lax`);
+function keepCookie(response: ServerResponse, token: string, secure: boolean): boolean {
+  const attributes = `Path=/; Max-Age=${YEAR_S}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`;
+  response.setHeader('set-cookie', `${VOTER_COOKIE}=${token}; ${attributes}`);
   return true;
 }
 

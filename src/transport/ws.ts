@@ -26,8 +26,8 @@ const UNREAD_BYTES = 256 * 1024;
 const TRY_AGAIN_LATER = 1013;
 
 export interface WebSockets {
-  /** Takes an upgrade request over. */
-  accept(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Takes an upgrade request over; without `cookie` who asks is not known by the browser's cookie. */
+  accept(request: IncomingMessage, socket: Duplex, head: Buffer, may: { readonly cookie: boolean }): void;
   readonly size: number;
   /** Closes all connections with `code`, spread over `spreadMs`, and cuts who does not answer. */
   close(code: number, reason: string, spreadMs: number): Promise<void>;
@@ -321,12 +321,12 @@ export function makeWebSockets(options: {
   }
 
   return {
-    accept(request, socket, head) {
+    accept(request, socket, head, may) {
       const { authorization, cookie } = request.headers;
       const voterToken = request.headers['pollcast-voter'];
       const credentials = {
         authorization,
-        cookie,
+        cookie: may.cookie ? cookie : undefined,
         voterToken: typeof voterToken === 'string' ? voterToken : undefined,
       };
       server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, credentials));
