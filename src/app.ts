@@ -1,6 +1,7 @@
 /** The only file that knows every room: builds from the bottom, disposes from the top. */
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { makeAccounts } from './access/accounts.ts';
 import { LIMITS } from './access/limits.ts';
 import { makeVoters } from './access/voters.ts';
 import { makeLocalBus, makeLocalPresence } from './bus/local.ts';
@@ -21,6 +22,7 @@ import { makeIntake } from './polls/intake.ts';
 import { makeManage } from './polls/manage.ts';
 import { makeSchedule } from './polls/schedule.ts';
 import { openStore } from './store/store.ts';
+import { makeAddresses } from './transport/address.ts';
 import { makeHttpServer } from './transport/http.ts';
 import { makeLiveness } from './transport/liveness.ts';
 import { makePolling } from './transport/polling.ts';
@@ -94,18 +96,42 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     maxWaiting: LIMITS.waitingBallots,
     onCommitted: (changes) => changes.forEach(hub.committed),
   });
+  const { jwt, pollCreation, corsOrigins, trustedProxies } = config.access;
+  const addresses = makeAddresses(trustedProxies);
+  const accounts = jwt === null ? null : makeAccounts(jwt, clock, log);
   const audit = makeAudit({ store, clock, log });
   const schedule = makeSchedule({ store, hub, clock, log });
   const intake = makeIntake({ store, hub, batcher, voters, clock, audit });
-  const manage = makeManage({ store, hub, clock, audit, log, onChanged: schedule.notice });
+  const manage = makeManage({
+    store,
+    hub,
+    clock,
+    audit,
+    log,
+    onChanged: schedule.notice,
+    accounts: accounts !== null,
+    creation: pollCreation,
+  });
   const codes = makeCodes({ store, hub, clock, voters, audit });
-  const services: Services = { intake, manage, codes, audit, exports: makeExports({ store, audit }), hub, voters };
+  const exports = makeExports({ store, audit });
+  const services: Services = { intake, manage, codes, audit, exports, hub, voters, accounts };
   const engine = makeEngine(log);
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
-  const streams = makeEventStreams(liveness);
+  const streams = makeEventStreams(liveness, clock);
   const polling = makePolling(clock);
-  const webSockets = makeWebSockets({ engine, services, liveness, log });
-  const server = makeHttpServer({ engine, services, streams, polling, webSockets, log, ready: () => store.ping() });
+  const webSockets = makeWebSockets({ engine, services, liveness, clock, log });
+  const server = makeHttpServer({
+    engine,
+    services,
+    streams,
+    polling,
+    webSockets,
+    addresses,
+    corsOrigins,
+    clock,
+    log,
+    ready: () => store.ping(),
+  });
   try {
     await listen(server, config);
   } catch (error) {

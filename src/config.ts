@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type AccessConfig, readAccess } from './config/access.ts';
 import { InvalidInputError } from './core/errors.ts';
 
 export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
@@ -20,12 +21,10 @@ export interface Config {
   /** Milliseconds between two updates of a poll; 0 sends every change. */
   readonly liveIntervalMs: number;
   readonly logLevel: LogLevel;
+  readonly access: AccessConfig;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
-
-/** What has a name in the design and is not built yet: asking for it must not be answered with something else. */
-const NOT_YET = ['JWT_SECRET', 'JWKS_URL', 'CORS_ORIGINS'];
 
 /** Throws one `InvalidInputError` that names every mistake. */
 export function readConfig(env: Environment): Config {
@@ -59,12 +58,10 @@ export function readConfig(env: Environment): Config {
   }
   const logLevel = LOG_LEVELS.find((level) => level === (given('LOG_LEVEL') ?? 'info'));
   if (logLevel === undefined) wrong.push(`LOG_LEVEL: "${given('LOG_LEVEL')}" must be one of ${LOG_LEVELS.join(', ')}`);
-  for (const name of NOT_YET) if (given(name) !== undefined) wrong.push(`${name}: not supported yet`);
   for (const name of ['VOTE_RATE_LIMIT', 'CONNECTION_LIMIT', 'OPERATION_COST_LIMIT']) {
     if ((given(name) ?? '0') !== '0') wrong.push(`${name}: not supported yet, only 0 (off)`);
   }
   if ((given('WORKERS') ?? '1') !== '1') wrong.push('WORKERS: more than 1 is not supported yet');
-  if ((given('POLL_CREATION') ?? 'open') !== 'open') wrong.push('POLL_CREATION: only "open" is supported yet');
 
   const config: Config = {
     port: whole('PORT', 4000, 0, 65_535),
@@ -75,6 +72,7 @@ export function readConfig(env: Environment): Config {
     secret,
     liveIntervalMs: whole('LIVE_INTERVAL_MS', 100, 0, 60_000),
     logLevel: logLevel ?? 'info',
+    access: readAccess({ given, wrong }),
   };
   if (wrong.length > 0) throw new InvalidInputError(`The environment is wrong:\n  ${wrong.join('\n  ')}`);
   return Object.freeze(config);

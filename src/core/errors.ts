@@ -1,6 +1,6 @@
 /**
- * What a caller can run into. Each is data in the contract (a member of a `…Result` union), except `UnavailableError`,
- * which is our fault and reaches the caller as a GraphQL error with the code `UNAVAILABLE`.
+ * What a caller can run into. Each is data in the contract (a member of a `…Result` union), except two that reach the
+ * caller as GraphQL errors with their code: `UnavailableError`, which is our fault, and `UnauthenticatedError`.
  */
 export type ErrorCode =
   | 'NOT_FOUND'
@@ -10,6 +10,7 @@ export type ErrorCode =
   | 'INVALID_BALLOT'
   | 'INVALID_INPUT'
   | 'RATE_LIMITED'
+  | 'UNAUTHENTICATED'
   | 'UNAVAILABLE';
 
 export abstract class PollcastError extends Error {
@@ -50,6 +51,11 @@ export class RateLimitedError extends PollcastError {
   }
 }
 
+/** What was asked came with a token that does not count (any more). Mutations answer `NotAllowedError` instead. */
+export class UnauthenticatedError extends PollcastError {
+  readonly code = 'UNAUTHENTICATED';
+}
+
 /** A dependency (the database, the bus) does not answer: nothing was changed, trying again later is safe. */
 export class UnavailableError extends PollcastError {
   readonly code = 'UNAVAILABLE';
@@ -67,5 +73,6 @@ export const HTTP_STATUS: Record<ErrorCode, number> = {
   INVALID_BALLOT: 400,
   INVALID_INPUT: 400,
   RATE_LIMITED: 429,
+  UNAUTHENTICATED: 401,
   UNAVAILABLE: 503,
 };

@@ -3,6 +3,7 @@ import SchemaBuilder from '@pothos/core';
 import ErrorsPlugin from '@pothos/plugin-errors';
 import RelayPlugin from '@pothos/plugin-relay';
 import { GraphQLError } from 'graphql';
+import type { Accounts } from '../access/accounts.ts';
 import type { Viewer } from '../access/viewer.ts';
 import type { Voters } from '../access/voters.ts';
 import type { Hub, PollView } from '../live/hub.ts';
@@ -21,6 +22,8 @@ export interface Services {
   readonly exports: Exports;
   readonly hub: Hub;
   readonly voters: Voters;
+  /** Null: this server knows no accounts. */
+  readonly accounts: Accounts | null;
 }
 
 /** One operation's context: who asks, and what they may call. */

@@ -22,7 +22,7 @@ import {
 } from 'graphql';
 import { LRUCache } from 'lru-cache';
 import { LIMITS } from '../access/limits.ts';
-import { NOBODY } from '../access/viewer.ts';
+import { NOBODY, refusalOf } from '../access/viewer.ts';
 import { PollcastError } from '../core/errors.ts';
 import type { Log, Stop } from '../core/ports.ts';
 import type { PollView, Watch } from '../live/hub.ts';
@@ -56,6 +56,11 @@ export interface Engine {
   validate(document: DocumentNode): readonly GraphQLError[];
   /** Ready to run, or the errors that say why not. */
   prepare(query: string, operationName: string | null | undefined): Prepared | readonly GraphQLError[];
+  /**
+   * What a viewer whose token does not count is answered: an error for all but a mutation, which says it as data. Null:
+   * nothing stands in the way.
+   */
+  refusal(operation: OperationDefinitionNode, context: Context): GraphQLError | null;
   /** Runs a query or mutation. Never rejects. */
   execute(prepared: Prepared, variables: Variables, context: Context): ExecutionResult | Promise<ExecutionResult>;
   /** For Yoga: `execute` in graphql-js' own terms. */
@@ -166,7 +171,14 @@ export function makeEngine(log: Log): Engine {
       return prepared;
     },
 
+    refusal(operation, context) {
+      const error = operation.operation === 'mutation' ? null : refusalOf(context.viewer);
+      return error === null ? null : asGraphQLError(error);
+    },
+
     execute(prepared, variables, context) {
+      const refused = engine.refusal(prepared.operation, context);
+      if (refused !== null) return { errors: [refused] };
       return engine.executeArgs({
         schema,
         document: prepared.document,
@@ -186,6 +198,8 @@ export function makeEngine(log: Log): Engine {
     },
 
     async subscribe(prepared, variables, context, outlet, after) {
+      const refused = engine.refusal(prepared.operation, context);
+      if (refused !== null) return [refused];
       try {
         const args = {
           schema,
@@ -230,6 +244,8 @@ export function makeEngine(log: Log): Engine {
     },
 
     async wait(prepared, variables, context, wait, outlet) {
+      const refused = engine.refusal(prepared.operation, context);
+      if (refused !== null) return [refused];
       try {
         return await context.services.hub.watch(
           {
@@ -248,7 +264,9 @@ export function makeEngine(log: Log): Engine {
       }
     },
 
-    watchPlain(pollId, context, outlet, after, presence) {
+    async watchPlain(pollId, context, outlet, after, presence) {
+      const refused = refusalOf(context.viewer);
+      if (refused !== null) throw refused;
       const prepared = engine.prepare(PLAIN, null);
       if (isRefusal(prepared)) throw new Error(`The plain query is not in order: ${prepared.join()}`);
       const whole = encodeQuery(prepared, { pollId }, groupContext(prepared, context));

@@ -23,7 +23,11 @@ const ErrorInterface = builder.interfaceRef<PollcastError>('Error').implement({
 
 const KINDS = [
   [NotFoundError, 'NotFoundError', 'There is nothing under that id.'],
-  [NotAllowedError, 'NotAllowedError', 'The caller may not do that: the organizer key is missing or of another poll.'],
+  [
+    NotAllowedError,
+    'NotAllowedError',
+    'The caller may not do that: the organizer key is missing or of another poll, the account lacks the role, or its session has expired.',
+  ],
   [PollNotOpenError, 'PollNotOpenError', 'The poll is a draft or closed; it takes no ballots.'],
   [AlreadyVotedError, 'AlreadyVotedError', 'Another ballot of this voter stands, and the poll allows no change.'],
   [InvalidBallotError, 'InvalidBallotError', 'The ballot breaks the rules of the poll; nothing of it was counted.'],

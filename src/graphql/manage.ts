@@ -1,4 +1,3 @@
-/** Managing polls in the contract. */
 import {
   InvalidInputError,
   NotAllowedError,
@@ -163,7 +162,8 @@ const union = (name: string, description: string) => ({ name: `${name}Result`, d
 builder.mutationFields((t) => ({
   createPoll: t.field({
     type: CreatePollSuccess,
-    description: 'Makes a poll, open unless `status` says DRAFT or `opensAt` lies in the future.',
+    description:
+      'Makes a poll, open unless `status` says DRAFT or `opensAt` lies in the future. Where POLL_CREATION is `organizers`, only for accounts with a role.',
     errors: {
       types: [InvalidInputError, NotAllowedError, RateLimitedError],
       union: union('CreatePoll', 'What createPoll answers.'),
@@ -173,7 +173,7 @@ builder.mutationFields((t) => ({
   }),
   updatePoll: t.field({
     type: UpdatePollSuccess,
-    description: 'Changes settings of a poll. Takes its organizer key.',
+    description: 'Changes settings of a poll. Takes its organizer key, or an account that manages it.',
     errors: { types: POLL_ERRORS, union: union('UpdatePoll', 'What updatePoll answers.') },
     args: { input: t.arg({ type: UpdatePollInput, required: true, description: 'What to change.' }) },
     resolve: async (_, { input: { pollId, ...input } }, ctx) => ({
@@ -182,7 +182,8 @@ builder.mutationFields((t) => ({
   }),
   openPoll: t.field({
     type: OpenPollSuccess,
-    description: 'Opens a DRAFT now, whatever its `opensAt`; an open poll stays open. Takes its organizer key.',
+    description:
+      'Opens a DRAFT now, whatever its `opensAt`; an open poll stays open. Takes its organizer key, or an account that manages it.',
     errors: { types: [...POLL_ERRORS, PollNotOpenError], union: union('OpenPoll', 'What openPoll answers.') },
     args: { input: t.arg({ type: PollIdInput, required: true, description: 'The poll to open.' }) },
     resolve: async (_, { input }, ctx) => ({ view: await ctx.services.manage.open(ctx.viewer, input.pollId) }),
@@ -190,21 +191,23 @@ builder.mutationFields((t) => ({
   closePoll: t.field({
     type: ClosePollSuccess,
     description:
-      'Closes a poll for good: final results go to everybody who watches. A closed one stays as it is. Takes its organizer key.',
+      'Closes a poll for good: final results go to everybody who watches. A closed one stays as it is. Takes its organizer key, or an account that manages it.',
     errors: { types: [...POLL_ERRORS, PollNotOpenError], union: union('ClosePoll', 'What closePoll answers.') },
     args: { input: t.arg({ type: PollIdInput, required: true, description: 'The poll to close.' }) },
     resolve: async (_, { input }, ctx) => ({ view: await ctx.services.manage.close(ctx.viewer, input.pollId) }),
   }),
   resetPoll: t.field({
     type: ResetPollSuccess,
-    description: 'Drops all ballots of a poll that is not closed; the version goes on. Takes its organizer key.',
+    description:
+      'Drops all ballots of a poll that is not closed; the version goes on. Takes its organizer key, or an account that manages it.',
     errors: { types: [...POLL_ERRORS, PollNotOpenError], union: union('ResetPoll', 'What resetPoll answers.') },
     args: { input: t.arg({ type: PollIdInput, required: true, description: 'The poll to reset.' }) },
     resolve: async (_, { input }, ctx) => ({ view: await ctx.services.manage.reset(ctx.viewer, input.pollId) }),
   }),
   deletePoll: t.field({
     type: DeletePollSuccess,
-    description: 'Deletes a poll and its ballots; whoever watches it is told. Takes its organizer key.',
+    description:
+      'Deletes a poll and its ballots; whoever watches it is told. Takes its organizer key, or an account that manages it.',
     errors: { types: POLL_ERRORS, union: union('DeletePoll', 'What deletePoll answers.') },
     args: { input: t.arg({ type: PollIdInput, required: true, description: 'The poll to delete.' }) },
     resolve: async (_, { input }, ctx) => ({ pollId: await ctx.services.manage.delete(ctx.viewer, input.pollId) }),

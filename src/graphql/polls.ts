@@ -1,5 +1,7 @@
 /** Polls in the contract: their types and queries. */
 import { resolveCursorConnection } from '@pothos/plugin-relay';
+import type { Account } from '../access/accounts.ts';
+import { isOrganizer } from '../access/viewer.ts';
 import { InvalidInputError } from '../core/errors.ts';
 import {
   choiceId,
@@ -30,7 +32,7 @@ export const VoterIdentity = builder.enumType('VoterIdentity', {
   values: words(IDENTITIES, {
     DEVICE: 'A signed token that the device keeps (a cookie in browsers).',
     CODE: 'A code that the organizer hands out, from `issueVoterCodes`.',
-    ACCOUNT: 'An account, by JWT. Not supported yet.',
+    ACCOUNT: 'An account, by the `sub` of its JWT. Takes a server that knows accounts.',
   }),
 });
 
@@ -159,8 +161,9 @@ PollType.implement({
     viewerBallot: t.field({
       type: Ballot,
       nullable: true,
-      description: "The caller's own ballot, known by the voter token; null without one.",
-      resolve: ({ poll }, _, ctx) => ctx.services.intake.ballotOf(ctx.viewer.voter, poll),
+      description:
+        "The caller's own ballot, known by the voter token, or by the account where the poll takes accounts; null without one.",
+      resolve: ({ poll }, _, ctx) => ctx.services.intake.ballotOf(ctx.viewer, poll),
     }),
   }),
 });
@@ -170,12 +173,41 @@ const PollConnection = builder.connectionObject(
   { name: 'PollEdge', description: 'A poll in a page.' },
 );
 
+const AccountRole = builder.enumType('AccountRole', {
+  description: 'What an account may do beyond voting, by the claim `role` of its JWT.',
+  values: {
+    ADMIN: { value: 'admin', description: 'Manages every poll.' },
+    ORGANIZER: { value: 'organizer', description: 'Creates polls, and manages those that it created.' },
+  } as const,
+});
+
+const AccountType = builder.objectRef<Account>('Account').implement({
+  description:
+    'An account, known by a JWT as `Authorization: Bearer …`, on WebSocket `connectionParams.authorization`.',
+  fields: (t) => ({
+    sub: t.exposeString('sub', { description: 'Names the account: the claim `sub`, 1 to 255 characters.' }),
+    role: t.field({
+      type: AccountRole,
+      nullable: true,
+      description: 'What it may do beyond voting; null: nothing.',
+      resolve: ({ role }) => role,
+    }),
+  }),
+});
+
 const ViewerType = builder.objectRef<Context>('Viewer').implement({
   description: 'The caller.',
   fields: (t) => ({
     isOrganizer: t.boolean({
-      description: 'Whether the request bears an organizer key, valid or not.',
-      resolve: (ctx) => ctx.viewer.organizerKeyHash !== null,
+      description:
+        'Whether the request bears an organizer key, valid or not, or comes from an account with the role ORGANIZER or ADMIN.',
+      resolve: (ctx) => ctx.viewer.organizerKeyHash !== null || isOrganizer(ctx.viewer),
+    }),
+    account: t.field({
+      type: AccountType,
+      nullable: true,
+      description: 'The account that the request came from, by its JWT; null without one.',
+      resolve: (ctx) => ctx.viewer.account,
     }),
     voterToken: t.string({
       nullable: true,
@@ -205,7 +237,8 @@ builder.queryFields((t) => ({
   }),
   polls: t.field({
     type: PollConnection,
-    description: 'The polls that the caller manages, newest first; none without an organizer key.',
+    description:
+      'The polls that the caller manages, newest first, an admin all; none without an organizer key or a role.',
     args: {
       first: t.arg.int({ defaultValue: 20, description: 'How many at most: 1 to 100.' }),
       after: t.arg.string({ description: '`endCursor` of the page before.' }),

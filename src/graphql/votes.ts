@@ -1,4 +1,5 @@
 /** Voting in the contract. */
+import { accountVoter, requireSession } from '../access/viewer.ts';
 import {
   AlreadyVotedError,
   InvalidBallotError,
@@ -8,6 +9,7 @@ import {
   PollNotOpenError,
   RateLimitedError,
 } from '../core/errors.ts';
+import type { Poll } from '../core/poll.ts';
 import type { PollView } from '../live/hub.ts';
 import type { BatchVotesResult, VoteResult } from '../polls/intake.ts';
 import { builder, type Context } from './builder.ts';
@@ -49,7 +51,7 @@ const CastVoteSuccess = builder.objectRef<VoteResult & { voterToken: string | nu
     voterToken: t.exposeString('voterToken', {
       nullable: true,
       description:
-        'The token of this voter: send it with the next vote. Null where a browser keeps it as a cookie. In a CODE poll it stands for the code, in this poll alone, wherever a voter token is taken; no cookie keeps it.',
+        'The token of this voter: send it with the next vote. Null where a browser keeps it as a cookie, and in an ACCOUNT poll. In a CODE poll it stands for the code, in this poll alone, wherever a voter token is taken; no cookie keeps it.',
     }),
   }),
 });
@@ -98,7 +100,7 @@ const CastVoteInput = builder.inputType('CastVoteInput', {
     }),
     voterToken: t.string({
       description:
-        'Who votes: a token from `viewer` or from an earlier vote. Left out, the cookie or header counts. In a CODE poll only a token that a vote in it has answered.',
+        'Who votes: a token from `viewer` or from an earlier vote. Left out, the cookie or header counts. In a CODE poll only a token that a vote in it has answered, in an ACCOUNT poll only the account.',
     }),
   }),
 });
@@ -116,7 +118,8 @@ const NamedBallotInput = builder.inputType('NamedBallotInput', {
   fields: (t) => ({
     voterId: t.string({
       required: true,
-      description: 'Who votes, in your words: 1 to 200 characters. Not stored. In a CODE poll a voter code.',
+      description:
+        'Who votes, in your words: 1 to 200 characters. Not stored. In a CODE poll a voter code, in an ACCOUNT poll the `sub` of the account.',
     }),
     choiceIds: t.idList({ description: 'As in CastVoteInput.' }),
     rating: t.int({ description: 'As in CastVoteInput.' }),
@@ -150,7 +153,10 @@ builder.mutationFields((t) => ({
     },
     args: { input: t.arg({ type: CastVoteInput, required: true, description: 'The ballot.' }) },
     resolve: async (_, { input }, ctx) => {
-      const { voter, token, isNew } = ofCode(ctx, input) ?? voterOf(ctx, input.voterToken) ?? newVoter(ctx);
+      requireSession(ctx.viewer);
+      const known = ctx.services.hub.poll(input.pollId);
+      const poll = known instanceof Promise ? await known : known;
+      const { voter, token, isNew } = ofCode(ctx, input) ?? voterOf(ctx, poll, input.voterToken) ?? newVoter(ctx);
       const result = await ctx.services.intake.cast(voter, input);
       const kept = isNew && token !== null && ctx.keepVoterToken?.(token) === true;
       return { ...result, voterToken: kept ? null : token };
@@ -165,13 +171,15 @@ builder.mutationFields((t) => ({
     },
     args: { input: t.arg({ type: RetractVoteInput, required: true, description: 'Which ballot.' }) },
     resolve: async (_, { input }, ctx) => {
-      const voter = voterOf(ctx, input.voterToken)?.voter ?? null;
+      requireSession(ctx.viewer);
+      const voter = voterOf(ctx, await ctx.services.hub.poll(input.pollId), input.voterToken)?.voter ?? null;
       return { view: await ctx.services.intake.retract(voter, input.pollId) };
     },
   }),
   castVotes: t.field({
     type: CastVotesSuccess,
-    description: 'Casts up to 1 000 ballots of named voters. Takes the organizer key of the poll.',
+    description:
+      'Casts up to 1 000 ballots of named voters. Takes the organizer key of the poll, or an account that manages it.',
     errors: {
       types: [NotFoundError, NotAllowedError, InvalidInputError, RateLimitedError],
       union: { name: 'CastVotesResult', description: 'What castVotes answers.' },
@@ -181,11 +189,20 @@ builder.mutationFields((t) => ({
   }),
 }));
 
-/** The voter by the token in the input, else by what the request brought; null where it brought nothing. */
+/**
+ * The account in an ACCOUNT poll; else the voter by the token in the input, else by what the request brought; null where it
+ * brought nothing.
+ */
 function voterOf(
   ctx: Context,
+  poll: Poll | null,
   given: string | null | undefined,
 ): { voter: string; token: string | null; isNew: boolean } | null {
+  if (poll?.voterIdentity === 'ACCOUNT') {
+    const { account } = ctx.viewer;
+    if (account === null) throw new NotAllowedError('Voting in this poll takes an account: sign in.');
+    return { voter: accountVoter(account.sub), token: null, isNew: false };
+  }
   if (given != null) {
     const voter = ctx.services.voters.read(given);
     if (voter === null) throw new InvalidInputError('voterToken: not a token that this server has signed.');

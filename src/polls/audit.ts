@@ -119,6 +119,7 @@ export function makeAudit(options: { readonly store: Store; readonly clock: Cloc
 
 /** Whoever is refused as not allowed bears a key of nobody's, or another poll's. */
 function actorOf(viewer: Viewer, refusedAs: ErrorCode | null): string {
+  if (viewer.account !== null) return `account:${viewer.account.sub}`;
   if (viewer.organizerKeyHash === null) return 'anonymous';
   return refusedAs === 'NOT_ALLOWED' ? 'unknown key' : 'organizer key';
 }

@@ -1,6 +1,6 @@
 /** Casting and retracting: check the ballot, hand it to the batcher, say what became of it. */
 import { randomUUID } from 'node:crypto';
-import { requireManager, type Viewer } from '../access/viewer.ts';
+import { accountVoter, requireManager, type Viewer, voterIn } from '../access/viewer.ts';
 import { isCoded, isCodedIn, type Voters } from '../access/voters.ts';
 import { type BallotContent, type BallotInput, decodeBallot, encodeBallot } from '../core/ballot.ts';
 import {
@@ -48,7 +48,7 @@ export interface Intake {
   /** Up to 1 000 ballots of named voters; what is wrong with one is said under its index (V8). */
   castMany(viewer: Viewer, batch: BatchVotes): Promise<BatchVotesResult>;
   retract(voter: string | null, pollId: string): Promise<PollView>;
-  ballotOf(voter: string | null, poll: Poll): Promise<(BallotContent & { readonly castAt: number }) | null>;
+  ballotOf(viewer: Viewer, poll: Poll): Promise<(BallotContent & { readonly castAt: number }) | null>;
 }
 
 const TRIES = 8;
@@ -76,7 +76,7 @@ export function makeIntake(options: {
     async retract(voter, pollId) {
       const poll = await hub.poll(pollId);
       if (poll === null) throw pollNotFound(pollId);
-      if (voter === null) throw new NotAllowedError('There is no ballot of yours to retract: no voter token was sent.');
+      if (voter === null) throw new NotAllowedError('There is no ballot of yours to retract: nobody is known to ask.');
       if (isCoded(voter) && !isCodedIn(pollId, voter)) throw new InvalidInputError('voterToken: is of another poll.');
       const change = await store.retractBallot(pollId, voters.keyOf(pollId, voter), clock.now(), (found) =>
         requireRetractable(found, clock.now()),
@@ -86,7 +86,8 @@ export function makeIntake(options: {
       return viewNow(pollId);
     },
 
-    async ballotOf(voter, poll) {
+    async ballotOf(viewer, poll) {
+      const voter = voterIn(viewer, poll);
       if (voter === null) return null;
       const ballot = await store.findBallot(poll.id, voters.keyOf(poll.id, voter));
       return ballot === null ? null : { ...decodeBallot(poll, ballot.content), castAt: ballot.castAt };
@@ -207,8 +208,10 @@ function requireIdentity(poll: Poll, voter: string): void {
   }
 }
 
+/** In an ACCOUNT poll the organizer names accounts, so that who was entered by hand cannot vote again; in a CODE poll codes. */
 function named(voters: Voters, poll: Poll, voterId: string): string {
   const length = voterId.length;
   if (length === 0 || length > 200) throw new InvalidInputError(`voterId: ${length} characters, must be 1 to 200.`);
-  return poll.voterIdentity === 'CODE' ? voters.ofCode(poll.id, voterId).voter : `named:${voterId}`;
+  if (poll.voterIdentity === 'CODE') return voters.ofCode(poll.id, voterId).voter;
+  return poll.voterIdentity === 'ACCOUNT' ? accountVoter(voterId) : `named:${voterId}`;
 }

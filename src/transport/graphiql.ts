@@ -1,4 +1,5 @@
 /** The page at `/graphql`: GraphiQL, which opens with operations that create a poll, watch it and vote in it. */
+import { createHash } from 'node:crypto';
 import type { GraphiQLOptions } from 'graphql-yoga';
 
 const TABS = [
@@ -78,7 +79,42 @@ let page: Promise<string> | null = null;
 /** 9 MB, all of it from here: made when somebody opens it first. */
 export function renderPage(options: GraphiQLOptions): Promise<string> {
   page ??= import('@graphql-yoga/render-graphiql').then(({ renderGraphiQL }) =>
-    renderGraphiQL(options).replace('<div id="root"></div>', (root) => root + SEED),
+    guarded(renderGraphiQL(options).replace('<div id="root"></div>', (root) => root + SEED)),
   );
   return page;
+}
+
+let policy = "default-src 'none'";
+
+/** What the page may do: run its own scripts, each known by its hash, and speak with this server; nobody may frame it. */
+function guarded(html: string): string {
+  const scripts = [...html.matchAll(/<script>([\s\S]*?)<\/script>/g)].map(([, code = '']) => {
+    const hash = createHash('sha256').update(code.replace(/\r\n?/g, '\n'));
+    return `'sha256-${hash.digest('base64')}'`;
+  });
+  policy = [
+    "default-src 'none'",
+    `script-src ${scripts.join(' ')}`,
+    "style-src 'unsafe-inline'",
+    "img-src 'self' data:",
+    'font-src data:',
+    // The editor's workers are made from its own script.
+    'worker-src blob:',
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join('; ');
+  return html;
+}
+
+/** What goes out with a page. */
+export function pageHeaders(): Readonly<Record<string, string>> {
+  return {
+    'content-security-policy': policy,
+    'x-content-type-options': 'nosniff',
+    'x-frame-options': 'DENY',
+    'referrer-policy': 'same-origin',
+    'cross-origin-opener-policy': 'same-origin',
+  };
 }

@@ -1,15 +1,19 @@
 /** node:http: the operation endpoint on its short way, Yoga for all that is unusual, pages and health. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { type ExecutionResult, GraphQLError } from 'graphql';
+import type { Duplex } from 'node:stream';
+import { type ExecutionResult, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { LIMITS } from '../access/limits.ts';
-import { readViewer, VOTER_COOKIE, VOTER_HEADER } from '../access/viewer.ts';
-import type { Log } from '../core/ports.ts';
+import { readViewer, type Viewer, VOTER_COOKIE, VOTER_HEADER, withinSession } from '../access/viewer.ts';
+import { HTTP_STATUS, PollcastError } from '../core/errors.ts';
+import type { Clock, Log } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from '../graphql/engine.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
-import { GRAPHIQL, renderPage } from './graphiql.ts';
+import type { Addresses } from './address.ts';
+import { GRAPHIQL, pageHeaders, renderPage } from './graphiql.ts';
+import { isOwn, makeOrigins } from './origins.ts';
 import { makePlain } from './plain.ts';
 import type { Polling } from './polling.ts';
 import { send, sendError, sendJson } from './reply.ts';
@@ -24,33 +28,52 @@ export interface HttpOptions {
   readonly streams: EventStreams;
   readonly polling: Polling;
   readonly webSockets: WebSockets;
+  readonly addresses: Addresses;
+  /** Origins besides our own whose pages may call. */
+  readonly corsOrigins: readonly string[] | '*';
+  readonly clock: Clock;
   readonly log: Log;
   /** Resolves where the server can do its work; rejects with what is missing. */
   readonly ready: () => Promise<void>;
 }
 
 export function makeHttpServer(options: HttpOptions): Server {
-  const { engine, services, streams, polling, webSockets, log } = options;
-  const plain = makePlain(engine, polling, streams);
+  const { engine, services, streams, polling, webSockets, addresses, clock, log } = options;
+  const plain = makePlain(engine, polling, streams, clock);
   const yoga = makeYoga(engine, log);
+  const origins = makeOrigins(options.corsOrigins);
+  const crosses = options.corsOrigins.length > 0;
 
   const server = createServer({ keepAliveTimeout: 72_000 }, (request, response) => {
     // The short way is free of promises up to the operation itself: at this rate each is felt.
+    if ((request.headers.origin !== undefined || crosses) && isOpen(request) && origins.answer(request, response))
+      return;
     if (request.method === 'POST' && request.url === '/graphql') operatePost(request, response);
     else handle(request, response).catch((error: unknown) => fault(response, error));
   });
   server.on('upgrade', (request, socket, head) => {
-    if (pathOf(request) === '/graphql') return webSockets.accept(request, socket, head);
-    // From here on nobody else listens: a reset must not take the process down.
-    socket.on('error', () => {});
-    socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+    if (pathOf(request) !== '/graphql') return turnAway(socket, '404 Not Found');
+    const asking = origins.asking(request);
+    // A browser asks nobody before it opens a WebSocket: this is the only place where a foreign page is stopped.
+    if (asking === 'foreign') return turnAway(socket, '403 Forbidden');
+    webSockets.accept(request, socket, head, { cookie: asking !== 'any' });
   });
   return server;
+
+  /** Where pages of other origins may ask. */
+  function isOpen({ url = '' }: IncomingMessage): boolean {
+    return url.startsWith('/graphql') || url.startsWith('/polls/');
+  }
 
   function fault(response: ServerResponse, error: unknown): void {
     const { message, extensions } = engine.mask(error);
     if (response.headersSent) response.destroy();
-    else sendJson(response, 500, JSON.stringify({ errors: [{ message, extensions }] }));
+    else
+      sendJson(
+        response,
+        error instanceof PollcastError ? HTTP_STATUS[error.code] : 500,
+        JSON.stringify({ errors: [{ message, extensions }] }),
+      );
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -71,7 +94,7 @@ export function makeHttpServer(options: HttpOptions): Server {
           return sendJson(response, 503, '{"status":"not ready","missing":["database"]}');
         }
       default:
-        if (plain.handle(request, response, contextOf(request, response))) return;
+        if (plain.handle(request, response, await contextOf(request, response))) return;
         return sendError(response, 404, `There is nothing at ${pathOf(request).slice(0, 100)}.`);
     }
   }
@@ -125,17 +148,36 @@ export function makeHttpServer(options: HttpOptions): Server {
     }
     const { operation } = prepared.operation;
     if (operation === 'mutation' && body === null) return false;
+    if (operation === 'subscription' && !accepted.events) return false;
     const context = contextOf(request, response);
-    if (operation === 'subscription') {
-      if (!accepted.events) return false;
+    if (!(context instanceof Promise)) return runAs(context, prepared, request, response, params, accepted, body);
+    const go = (known: Context): void | Promise<void> => {
+      if (response.destroyed || runAs(known, prepared, request, response, params, accepted, body)) return;
+      return handOver(request, response, body);
+    };
+    context.then(go).catch((error: unknown) => fault(response, error));
+    return true;
+  }
+
+  /** The same, once it is known who asks. */
+  function runAs(
+    context: Context,
+    prepared: Prepared,
+    request: IncomingMessage,
+    response: ServerResponse,
+    params: Params,
+    accepted: Accepted,
+    body: Buffer | null,
+  ): boolean {
+    if (prepared.operation.operation === 'subscription') {
       const after = lastEventId(request);
-      streams.subscribe(request, response, (outlet) =>
-        engine.subscribe(prepared, params.variables, context, outlet, after),
-      );
+      const start = (outlet: Outlet) => engine.subscribe(prepared, params.variables, context, outlet, after);
+      streams.subscribe(request, response, start, context.viewer.account?.expiresAt);
       return true;
     }
     if (accepted.json === null && !accepted.events) return false;
-    const wait = accepted.json === null ? null : engine.waitOf(prepared, params.variables);
+    const refused = engine.refusal(prepared.operation, context) !== null;
+    const wait = accepted.json === null || refused ? null : engine.waitOf(prepared, params.variables);
     if (wait !== null && accepted.json !== null) {
       waitFor(request, response, { prepared, variables: params.variables, context, type: accepted.json, wait });
       return true;
@@ -143,7 +185,7 @@ export function makeHttpServer(options: HttpOptions): Server {
     const answer = (result: ExecutionResult): void => {
       if (accepted.json === null) streams.single(response, result);
       else if ('data' in result) send(response, 200, accepted.json, JSON.stringify(result));
-      // Without data nothing was run: the variables were wrong.
+      // Without data nothing was run: the variables were wrong, or the viewer's token.
       else handOver(request, response, body).catch((error: unknown) => fault(response, error));
     };
     const result = engine.execute(prepared, params.variables, context);
@@ -171,7 +213,7 @@ export function makeHttpServer(options: HttpOptions): Server {
     polling.wait(request, response, {
       start,
       after: wait.afterVersion,
-      waitMs: wait.waitMs,
+      waitMs: withinSession(wait.waitMs, context.viewer, clock),
       answer,
       nothing: now,
       refuse,
@@ -186,9 +228,12 @@ export function makeHttpServer(options: HttpOptions): Server {
     }
     const init = { method: request.method ?? 'GET', headers, ...(body === null ? {} : { body: new Uint8Array(body) }) };
     const answer = await yoga.fetch(new Request(`http://localhost${request.url ?? '/'}`, init), {
-      ...contextOf(request, response),
+      ...(await contextOf(request, response)),
     });
     const text = Buffer.from(await answer.arrayBuffer());
+    if (answer.headers.get('content-type')?.startsWith('text/html')) {
+      for (const [name, value] of Object.entries(pageHeaders())) response.setHeader(name, value);
+    }
     answer.headers.forEach((value, name) => {
       response.setHeader(name, value);
     });
@@ -196,16 +241,18 @@ export function makeHttpServer(options: HttpOptions): Server {
     response.writeHead(answer.status).end(request.method === 'HEAD' ? undefined : text);
   }
 
-  function contextOf(request: IncomingMessage, response: ServerResponse): Context {
+  function contextOf(request: IncomingMessage, response: ServerResponse): Context | Promise<Context> {
     const { authorization, cookie } = request.headers;
     const header = request.headers[VOTER_HEADER];
     const voterToken = typeof header === 'string' ? header : undefined;
-    return {
+    const context = (viewer: Viewer): Context => ({
       services,
-      viewer: readViewer({ authorization, cookie, voterToken }, services.voters),
+      viewer,
       voterToken: voterToken ?? null,
-      keepVoterToken: isOwnPage(request) ? (token) => keepCookie(response, token) : null,
-    };
+      keepVoterToken: isOwnPage(request) ? (token) => keepCookie(response, token, addresses.isSecure(request)) : null,
+    });
+    const viewer = readViewer({ authorization, cookie, voterToken }, services.voters, services.accounts);
+    return viewer instanceof Promise ? viewer.then(context) : context(viewer);
   }
 }
 
@@ -216,8 +263,13 @@ export function makeHttpServer(options: HttpOptions): Server {
 function isOwnPage({ headers }: IncomingMessage): boolean {
   const site = headers['sec-fetch-site'];
   if (site !== undefined) return site === 'same-origin' || site === 'none';
-  const { origin, host } = headers;
-  return origin !== undefined && host !== undefined && origin.replace(/^https?:\/\//, '') === host;
+  return headers.origin !== undefined && isOwn(headers.origin, headers.host);
+}
+
+/** From here on nobody else listens to the socket: a reset must not take the process down. */
+function turnAway(socket: Duplex, status: string): void {
+  socket.on('error', () => {});
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 
 interface LongPoll {
@@ -305,8 +357,9 @@ function readBody(request: IncomingMessage, response: ServerResponse, done: (bod
 
 const EMPTY = Buffer.alloc(0);
 
-function keepCookie(response: ServerResponse, token: string): boolean {
-  response.setHeader('set-cookie', `${VOTER_COOKIE}=${token}; Path=/; Max-Age=${YEAR_S}; HttpOnly; SameSite=Lax`);
+function keepCookie(response: ServerResponse, token: string, secure: boolean): boolean {
+  const attributes = `Path=/; Max-Age=${YEAR_S}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`;
+  response.setHeader('set-cookie', `${VOTER_COOKIE}=${token}; ${attributes}`);
   return true;
 }
 
@@ -333,6 +386,11 @@ function makeYoga(engine: Engine, log: Log) {
   });
 }
 
+/** What Yoga shall answer with besides the error. */
+function withStatus({ message, extensions }: GraphQLError, status: number): GraphQLError {
+  return new GraphQLError(message, { extensions: { ...extensions, http: { status } } });
+}
+
 /** Yoga parses, validates and executes with the one engine of all transports. */
 function onEngine(engine: Engine): Plugin<Context> {
   return {
@@ -344,8 +402,10 @@ function onEngine(engine: Engine): Plugin<Context> {
     onValidate({ setValidationFn }) {
       setValidationFn((_, document) => engine.validate(document));
     },
-    onExecute({ setExecuteFn }) {
-      setExecuteFn(engine.executeArgs);
+    onExecute({ args, setExecuteFn }) {
+      const operation = getOperationAST(args.document, args.operationName);
+      const refused = operation == null ? null : engine.refusal(operation, args.contextValue);
+      setExecuteFn(refused === null ? engine.executeArgs : () => ({ errors: [withStatus(refused, 401)] }));
     },
     onSubscribe() {
       throw new GraphQLError('A subscription needs "Accept: text/event-stream", or a WebSocket.', {

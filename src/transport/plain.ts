@@ -2,8 +2,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GraphQLError } from 'graphql';
 import { LIMITS } from '../access/limits.ts';
+import { type Viewer, withinSession } from '../access/viewer.ts';
 import { type ErrorCode, HTTP_STATUS, InvalidInputError, PollcastError } from '../core/errors.ts';
-import type { Stop } from '../core/ports.ts';
+import type { Clock, Stop } from '../core/ports.ts';
 import type { Context } from '../graphql/builder.ts';
 import type { Engine } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
@@ -19,7 +20,7 @@ export interface Plain {
   handle(request: IncomingMessage, response: ServerResponse, context: Context): boolean;
 }
 
-export function makePlain(engine: Engine, polling: Polling, streams: EventStreams): Plain {
+export function makePlain(engine: Engine, polling: Polling, streams: EventStreams, clock: Clock): Plain {
   return {
     handle(request, response, context) {
       const url = new URL(request.url ?? '/', 'http://localhost');
@@ -49,12 +50,13 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
             return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error)];
           }
         };
+      const expiresAt = context.viewer.account?.expiresAt;
       if (what === 'stream') {
-        streams.plain(request, response, start('staying'), (errors) => refuse(response, errors));
+        streams.plain(request, response, start('staying'), (errors) => refuse(response, errors), expiresAt);
         return true;
       }
       try {
-        answer(request, response, url.searchParams, start);
+        answer(request, response, url.searchParams, start, context.viewer);
       } catch (error) {
         if (!(error instanceof InvalidInputError)) throw error;
         refuse(response, [asGraphQLError(error)]);
@@ -68,6 +70,7 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
     response: ServerResponse,
     params: URLSearchParams,
     startAs: (presence: Watch['presence']) => Waiting['start'],
+    viewer: Viewer,
   ): void {
     const asked = readWhole(params, 'afterVersion', Number.MAX_SAFE_INTEGER);
     const waitMs = readWhole(params, 'waitMs', LIMITS.waitMs) ?? 0;
@@ -79,7 +82,7 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
     polling.wait(request, response, {
       start: startAs(waitMs > 0 ? 'returning' : 'none'),
       after,
-      waitMs,
+      waitMs: withinSession(waitMs, viewer, clock),
       answer: ({ cursor, payload }) =>
         response
           .writeHead(200, {

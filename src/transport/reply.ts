@@ -4,7 +4,9 @@ export function send(response: ServerResponse, status: number, type: string, bod
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) }).end(body);
 }
 
+/** Not for what is answered by the thousand: each header is felt there. */
 export function sendJson(response: ServerResponse, status: number, text: string): void {
+  response.setHeader('x-content-type-options', 'nosniff');
   send(response, status, 'application/json; charset=utf-8', text);
 }
 

@@ -5,8 +5,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ExecutionResult, GraphQLError } from 'graphql';
+import { sessionExpired } from '../access/viewer.ts';
 import type { PollcastError } from '../core/errors.ts';
-import type { Stop } from '../core/ports.ts';
+import type { Clock, Stop } from '../core/ports.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import { Outlet, type Update } from '../live/mailbox.ts';
 import { chunk, serverSentEvent } from './frames.ts';
@@ -21,11 +22,15 @@ const HEADERS = {
 const BEAT = chunk(Buffer.from(':\n\n'));
 
 export interface EventStreams {
-  /** Streams a subscription; `start` gets the outlet and gives the way to leave, or errors, which become the one event (L7). */
+  /**
+   * Streams a subscription; `start` gets the outlet and gives the way to leave, or errors, which become
+   * the one event (L7). At `expiresAt` the viewer's token expires: the stream says so and ends.
+   */
   subscribe(
     request: IncomingMessage,
     response: ServerResponse,
     start: (outlet: Outlet) => Promise<Stop | readonly GraphQLError[]>,
+    expiresAt?: number,
   ): void;
   /**
    * Streams a poll's results as they are, for `EventSource`. Errors are answered as a status, at which `EventSource` gives
@@ -36,6 +41,7 @@ export interface EventStreams {
     response: ServerResponse,
     start: (outlet: Outlet, after: number | null) => Promise<Stop | readonly GraphQLError[]>,
     refuse: (errors: readonly GraphQLError[]) => void,
+    expiresAt?: number,
   ): void;
   /** A result that is there at once, as a stream of one event. */
   single(response: ServerResponse, result: ExecutionResult): void;
@@ -48,6 +54,8 @@ export interface EventStreams {
 interface Dialect {
   readonly bytes: (update: Update) => Buffer;
   readonly failure: (errors: readonly GraphQLError[]) => Buffer;
+  /** The viewer's token has expired: what comes next takes a new one. */
+  readonly expiry: (error: GraphQLError) => Buffer;
   // One after the other is served the same update: its bytes, chunk framing included, are at hand without a look-up.
   lastUpdate: Update | null;
   lastBytes: Buffer;
@@ -58,6 +66,7 @@ const COMPLETE = serverSentEvent('complete', '');
 const GRAPHQL: Dialect = {
   bytes: ({ payload, cursor }) => serverSentEvent('next', payload, cursor),
   failure: (errors) => Buffer.concat([serverSentEvent('next', JSON.stringify({ errors })), COMPLETE]),
+  expiry: (error) => GRAPHQL.failure([error]),
   lastUpdate: null,
   lastBytes: COMPLETE,
 };
@@ -65,6 +74,8 @@ const GRAPHQL: Dialect = {
 const PLAIN: Dialect = {
   bytes: ({ payload, cursor }) => serverSentEvent('results', payload, cursor),
   failure: (errors) => serverSentEvent('failed', JSON.stringify({ errors })),
+  // No `failed`: a client that has a new token goes on with its version.
+  expiry: (error) => serverSentEvent('expired', JSON.stringify({ errors: [error] })),
   lastUpdate: null,
   lastBytes: COMPLETE,
 };
@@ -130,6 +141,11 @@ class Stream extends Outlet {
     this.finish(this.dialect.failure(errors));
   }
 
+  expire(): void {
+    this.open();
+    this.finish(this.dialect.expiry(asGraphQLError(sessionExpired())));
+  }
+
   finish(last?: Buffer): void {
     if (this.isOver) return;
     this.isOver = true;
@@ -168,10 +184,15 @@ function hello(): Buffer {
   return chunk(Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`));
 }
 
-export function makeEventStreams(liveness: Liveness): EventStreams {
+export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams {
   const streams = new Set<Stream>();
 
-  function make(request: IncomingMessage, response: ServerResponse, dialect: Dialect): Stream | null {
+  function make(
+    request: IncomingMessage,
+    response: ServerResponse,
+    dialect: Dialect,
+    expiresAt: number | undefined,
+  ): Stream | null {
     const socket = response.socket;
     // Behind another response on the same connection (pipelining) there is no socket to write to.
     if (socket === null) {
@@ -181,7 +202,9 @@ export function makeEventStreams(liveness: Liveness): EventStreams {
     const stream = new Stream(response, socket, dialect);
     streams.add(stream);
     const forget = liveness.add({ look: () => stream.beat(), cut: () => stream.drop() });
+    const stopTimer = expiresAt === undefined ? null : clock.after(expiresAt - clock.now(), () => stream.expire());
     response.on('close', () => {
+      stopTimer?.();
       forget();
       streams.delete(stream);
       stream.closed();
@@ -190,8 +213,8 @@ export function makeEventStreams(liveness: Liveness): EventStreams {
   }
 
   return {
-    subscribe(request, response, start) {
-      const stream = make(request, response, GRAPHQL);
+    subscribe(request, response, start, expiresAt) {
+      const stream = make(request, response, GRAPHQL, expiresAt);
       if (stream === null) return;
       // Who comes back with a version may have all there will ever be: then it is told so by a 204.
       if (lastEventId(request) === undefined) stream.open();
@@ -201,8 +224,8 @@ export function makeEventStreams(liveness: Liveness): EventStreams {
         stream.open();
       });
     },
-    plain(request, response, start, refuse) {
-      const stream = make(request, response, PLAIN);
+    plain(request, response, start, refuse, expiresAt) {
+      const stream = make(request, response, PLAIN, expiresAt);
       if (stream === null) return;
       void start(stream, lastEventId(request) ?? null).then((started) => {
         if (typeof started !== 'function') return refuse(started);

@@ -9,9 +9,9 @@ import { GraphQLError } from 'graphql';
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { LIMITS } from '../access/limits.ts';
-import { type Credentials, readViewer } from '../access/viewer.ts';
-import type { PollcastError } from '../core/errors.ts';
-import type { Log, Stop } from '../core/ports.ts';
+import { type Credentials, readViewer, type Viewer, withoutSession } from '../access/viewer.ts';
+import { type PollcastError, UnavailableError } from '../core/errors.ts';
+import type { Clock, Log, Stop } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
@@ -22,9 +22,12 @@ import type { Liveness } from './liveness.ts';
 /** Bytes that a client may leave unread before it is not read from any more. */
 const UNREAD_BYTES = 256 * 1024;
 
+/** RFC 6455's registry; clients take it for a fault that passes. */
+const TRY_AGAIN_LATER = 1013;
+
 export interface WebSockets {
-  /** Takes an upgrade request over. */
-  accept(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Takes an upgrade request over; without `cookie` who asks is not known by the browser's cookie. */
+  accept(request: IncomingMessage, socket: Duplex, head: Buffer, may: { readonly cookie: boolean }): void;
   readonly size: number;
   /** Closes all connections with `code`, spread over `spreadMs`, and cuts who does not answer. */
   close(code: number, reason: string, spreadMs: number): Promise<void>;
@@ -54,6 +57,8 @@ class Connection {
   readonly socket: Duplex;
   heard = true;
   operations = 0;
+  /** Of the moment in which the viewer's token expires. */
+  stopTimer: Stop | null = null;
 
   constructor(webSocket: WebSocket, socket: Duplex) {
     this.webSocket = webSocket;
@@ -163,9 +168,10 @@ export function makeWebSockets(options: {
   readonly engine: Engine;
   readonly services: Services;
   readonly liveness: Liveness;
+  readonly clock: Clock;
   readonly log: Log;
 }): WebSockets {
-  const { engine, services, liveness, log } = options;
+  const { engine, services, liveness, clock, log } = options;
   const connections = new Set<Connection>();
   const server = new WebSocketServer({
     noServer: true,
@@ -178,7 +184,19 @@ export function makeWebSockets(options: {
   const protocol = makeServer<Record<string, unknown>, Extra>({
     connectionInitWaitTimeout: LIMITS.connectionInitMs,
     onConnect({ connectionParams, extra }) {
-      extra.context = contextOf(extra.credentials, connectionParams ?? {});
+      const context = contextOf(extra.credentials, connectionParams ?? {});
+      if (!(context instanceof Promise)) {
+        extra.context = context;
+        return;
+      }
+      return context.then(
+        (known) => signIn(extra, known),
+        (error: unknown) => {
+          if (!(error instanceof UnavailableError)) throw error;
+          extra.connection.webSocket.close(TRY_AGAIN_LATER, error.message);
+          return false;
+        },
+      );
     },
     async onSubscribe({ extra }, id, payload) {
       const { connection, context } = extra;
@@ -220,15 +238,35 @@ export function makeWebSockets(options: {
     },
   });
 
-  function contextOf(credentials: Credentials, params: Record<string, unknown>): Context {
+  /** Whoever came with a token leaves when it expires, and comes back with a new one and the version that it has. */
+  function signIn(extra: Extra, context: Context): void {
+    const { connection } = extra;
+    const { account } = context.viewer;
+    extra.context = context;
+    if (account === null || !connection.isOpen) return;
+    connection.stopTimer = clock.after(account.expiresAt - clock.now(), () => {
+      // What is on its way already must not be done in the name of the account.
+      extra.context = { ...context, viewer: withoutSession(context.viewer) };
+      connection.webSocket.close(CloseCode.Forbidden, 'Token expired');
+    });
+  }
+
+  function contextOf(credentials: Credentials, params: Record<string, unknown>): Context | Promise<Context> {
     const textOf = (name: string): string | undefined => {
       const value = Object.hasOwn(params, name) ? params[name] : undefined;
       return typeof value === 'string' ? value : undefined;
     };
     const authorization = textOf('authorization') ?? textOf('Authorization') ?? credentials.authorization;
     const voterToken = textOf('voterToken') ?? credentials.voterToken;
-    const viewer = readViewer({ authorization, voterToken, cookie: credentials.cookie }, services.voters);
-    return { services, viewer, keepVoterToken: null, voterToken: voterToken ?? null };
+    const given = { authorization, voterToken, cookie: credentials.cookie };
+    const viewer = readViewer(given, services.voters, services.accounts);
+    const context = (known: Viewer): Context => ({
+      services,
+      viewer: known,
+      keepVoterToken: null,
+      voterToken: voterToken ?? null,
+    });
+    return viewer instanceof Promise ? viewer.then(context) : context(viewer);
   }
 
   function open(webSocket: WebSocket, socket: Duplex, credentials: Credentials): void {
@@ -279,6 +317,7 @@ export function makeWebSockets(options: {
     webSocket.on('error', (error) => log.debug({ err: error }, 'a WebSocket failed'));
     webSocket.on('close', (code, reason) => {
       forget();
+      connection.stopTimer?.();
       connections.delete(connection);
       closed(code, String(reason)).catch((error: unknown) =>
         log.error({ err: error }, 'a WebSocket did not close well'),
@@ -287,12 +326,12 @@ export function makeWebSockets(options: {
   }
 
   return {
-    accept(request, socket, head) {
+    accept(request, socket, head, may) {
       const { authorization, cookie } = request.headers;
       const voterToken = request.headers['pollcast-voter'];
       const credentials = {
         authorization,
-        cookie,
+        cookie: may.cookie ? cookie : undefined,
         voterToken: typeof voterToken === 'string' ? voterToken : undefined,
       };
       server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, credentials));

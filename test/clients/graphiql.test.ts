@@ -186,6 +186,9 @@ async function openContext(options: { proxy?: { server: string } } = {}): Promis
   const urls: string[] = [];
   const problems: string[] = [];
   context.on('request', (asked) => urls.push(asked.url()));
+  context.on('console', (line) => {
+    if (line.text().includes('Content Security Policy')) problems.push(line.text());
+  });
   context.on('weberror', (problem) => problems.push(String(problem.error())));
   context.on('page', (page) => page.on('websocket', (socket) => urls.push(socket.url())));
   const { host } = new URL(server.url);

@@ -61,6 +61,7 @@ describe('wrong starts', PATIENCE, () => {
       secret: null,
       liveIntervalMs: 100,
       logLevel: 'info',
+      access: { jwt: null, pollCreation: 'open', corsOrigins: [], trustedProxies: [] },
     });
     expect(Object.isFrozen(config)).toBe(true);
   });

@@ -108,6 +108,7 @@ const HEADERS: Record<string, string>[] = [
   { accept: 'text/html;q=0.1, application/json' },
   { accept: 'text/plain' },
   { authorization: 'Bearer nonsense', cookie: 'pollcast_voter=forged; a=b' },
+  { authorization: 'Bearer looks.like.ajwt', accept: 'application/graphql-response+json' },
   { 'sec-fetch-site': 'same-origin', accept: 'application/json' },
 ];
 
