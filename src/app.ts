@@ -6,12 +6,14 @@ import { makeVoters } from './access/voters.ts';
 import { makeLocalPresence } from './bus/local.ts';
 import { type Config, readSecret } from './config.ts';
 import { InvalidInputError } from './core/errors.ts';
-import type { Clock, Log, Store } from './core/ports.ts';
+import type { Clock, Dependency, Log, Store } from './core/ports.ts';
 import type { Services } from './graphql/builder.ts';
 import { makeEngine } from './graphql/engine.ts';
 import { makeHub } from './live/hub.ts';
 import { systemClock } from './ops/clock.ts';
 import { makeLog } from './ops/log.ts';
+import { METRICS_TYPE, makeMetrics, renderMetrics, type Snapshot } from './ops/metrics.ts';
+import { makeReadiness } from './ops/readiness.ts';
 import { makeBatcher } from './polls/batcher.ts';
 import { makeIntake } from './polls/intake.ts';
 import { makeManage } from './polls/manage.ts';
@@ -36,6 +38,8 @@ export interface App {
     readonly waiting: number;
     readonly watching: number;
   };
+  /** What this process has counted. */
+  readonly metrics: () => Promise<Snapshot>;
   /** Takes nothing more, finishes what it took, closes all connections, and resolves when nothing is left running. */
   stop(): Promise<void>;
 }
@@ -47,6 +51,8 @@ export interface Parts {
   readonly livenessRoundMs?: number;
   readonly stallMs?: number;
   readonly reconcileMs?: number;
+  /** The snapshots of all workers of this machine, this one's among them. */
+  readonly gather?: (own: Snapshot) => Promise<readonly Snapshot[]>;
 }
 
 /** Starts. Throws `InvalidInputError` where the configuration is at fault, and leaves nothing running then. */
@@ -65,11 +71,24 @@ export async function startApp(config: Config, parts: Parts = {}): Promise<App> 
 async function startOn(store: Store, config: Config, clock: Clock, log: Log, parts: Parts): Promise<App> {
   const voters = makeVoters(readSecret(config));
   const { stallMs, reconcileMs } = parts;
+  // Asked when somebody looks: by then all is there.
+  const metrics = makeMetrics(() => ({
+    ballotsWaiting: batcher.waiting,
+    watchers: {
+      websocket: webSockets.watching,
+      'graphql-sse': streams.graphql,
+      sse: streams.size - streams.graphql,
+      'long-poll': polling.size,
+    },
+    webSockets: webSockets.size,
+    database: store.load,
+  }));
   const hub = makeHub({
     store,
     clock,
     log,
     presence: makeLocalPresence(),
+    stats: metrics,
     intervalMs: config.liveIntervalMs,
     ...(stallMs === undefined ? {} : { stallMs }),
     ...(reconcileMs === undefined ? {} : { reconcileMs }),
@@ -79,8 +98,9 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     clock,
     maxWaiting: LIMITS.waitingBallots,
     onCommitted: (changes) => changes.forEach(hub.committed),
+    onBatch: metrics.batch,
   });
-  const intake = makeIntake({ store, hub, batcher, voters, clock });
+  const intake = makeIntake({ store, hub, batcher, voters, clock, onVote: metrics.vote });
   const manage = makeManage({ store, hub, clock });
   const services: Services = { intake, manage, hub, voters };
   const engine = makeEngine(log);
@@ -88,12 +108,24 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   const streams = makeEventStreams(liveness);
   const polling = makePolling(clock);
   const webSockets = makeWebSockets({ engine, services, liveness, log });
-  const server = makeHttpServer({ engine, services, streams, polling, webSockets, log, ready: () => store.ping() });
+  const dependencies: readonly Dependency[] = [{ name: 'database', needed: true, check: () => store.ping() }];
+  const gather = parts.gather ?? (async (own: Snapshot) => [own]);
+  const server = makeHttpServer({
+    engine,
+    services,
+    streams,
+    polling,
+    webSockets,
+    log,
+    ready: makeReadiness(dependencies, clock, log),
+    metrics: async () => ({ type: METRICS_TYPE, text: await renderMetrics(await gather(await metrics.snapshot())) }),
+  });
   try {
     await listen(server, config);
   } catch (error) {
     liveness.stop();
     hub.stop();
+    metrics.stop();
     throw error;
   }
   const { port } = server.address() as AddressInfo;
@@ -108,6 +140,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
       waiting: polling.size,
       watching: hub.watching,
     }),
+    metrics: metrics.snapshot,
     async stop() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       await batcher.drain();
@@ -120,6 +153,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
       clearTimeout(patience);
       liveness.stop();
       hub.stop();
+      metrics.stop();
       await store.close();
     },
   };

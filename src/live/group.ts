@@ -65,6 +65,7 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
         const mailbox = new Mailbox(outlet, update.cursor === after ? update.cursor : Number.NEGATIVE_INFINITY);
         if (update.final && update.cursor === after) outlet.end();
         else if (!mailbox.push(update)) slow.add(mailbox);
+        else if (update.cursor !== after) options.onDelivered(1);
         if (!update.final || mailbox.pending !== null) members.add(mailbox);
         // It may have moved on while this one waited for its bytes.
         if (latest !== null && latest !== update && !mailbox.push(latest)) slow.add(mailbox);

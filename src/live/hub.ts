@@ -6,7 +6,7 @@
  */
 import { NotFoundError, type PollcastError, pollNotFound } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
-import type { Clock, Log, PollChange, PollState, Presence, Stop, Store } from '../core/ports.ts';
+import type { Clock, Log, Metrics, PollChange, PollState, Presence, Stop, Store } from '../core/ports.ts';
 import { addContent, type Counts, countResults, type Results } from '../core/tally.ts';
 import { type Audience, makeAudience } from './audience.ts';
 import { type Group, makeGroup, type Standing } from './group.ts';
@@ -38,10 +38,7 @@ export interface Watch {
   readonly presence: 'staying' | 'returning' | 'none';
 }
 
-export interface HubStats {
-  delivered(count: number): void;
-  conflated(): void;
-}
+export type HubStats = Pick<Metrics, 'delivered' | 'conflated' | 'cut'>;
 
 export interface Hub {
   /** The poll's settings, perhaps a moment old: good for checking a ballot, whose revision is checked again at the commit. */
@@ -114,7 +111,7 @@ export function makeHub(options: HubOptions): Hub {
     ? () => {}
     : clock.every(options.reconcileMs ?? 2_000, () => void reconcile());
   let reconciling = false;
-  const slow = makeSlowReaders(clock, options.stallMs ?? 30_000, () => options.stats?.conflated());
+  const slow = makeSlowReaders(clock, options.stallMs ?? 30_000, options.stats);
 
   return {
     poll(id) {

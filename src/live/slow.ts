@@ -1,5 +1,5 @@
 /** The readers that do not keep up: looked at together, so that nobody else pays for them. */
-import type { Clock, Stop } from '../core/ports.ts';
+import type { Clock, Metrics, Stop } from '../core/ports.ts';
 import type { Mailbox } from './mailbox.ts';
 
 const LOOK_MS = 25;
@@ -11,8 +11,10 @@ export interface SlowReaders {
   stop: Stop;
 }
 
+type Stats = Pick<Metrics, 'delivered' | 'conflated' | 'cut'>;
+
 /** `stallMs`: how long a reader may make no progress before it is cut off (L5). */
-export function makeSlowReaders(clock: Clock, stallMs: number, onConflate: () => void): SlowReaders {
+export function makeSlowReaders(clock: Clock, stallMs: number, stats?: Stats): SlowReaders {
   const slow = new Set<Mailbox>();
   let looking: Stop | null = null;
 
@@ -22,12 +24,15 @@ export function makeSlowReaders(clock: Clock, stallMs: number, onConflate: () =>
       const backlog = mailbox.outlet.backlog();
       if (backlog === 0) {
         slow.delete(mailbox);
-        if (mailbox.pending !== null) mailbox.deliver(mailbox.pending);
+        if (mailbox.pending === null) continue;
+        mailbox.deliver(mailbox.pending);
+        stats?.delivered(1);
       } else if (backlog !== mailbox.backlog) {
         mailbox.backlog = backlog;
         mailbox.stuckSince = now;
       } else if (now - mailbox.stuckSince >= stallMs) {
         slow.delete(mailbox);
+        stats?.cut();
         mailbox.outlet.drop();
       }
     }
@@ -42,7 +47,7 @@ export function makeSlowReaders(clock: Clock, stallMs: number, onConflate: () =>
   return {
     add(mailbox) {
       if (slow.has(mailbox)) {
-        onConflate();
+        stats?.conflated();
         return;
       }
       mailbox.backlog = mailbox.outlet.backlog();

@@ -25,8 +25,10 @@ export interface HttpOptions {
   readonly polling: Polling;
   readonly webSockets: WebSockets;
   readonly log: Log;
-  /** Resolves where the server can do its work; rejects with what is missing. */
-  readonly ready: () => Promise<void>;
+  /** What the server lacks for its work. Resolves within seconds. */
+  readonly ready: () => Promise<{ readonly missing: readonly string[]; readonly degraded: readonly string[] }>;
+  /** The page of the metrics, and its media type. */
+  readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>;
 }
 
 export function makeHttpServer(options: HttpOptions): Server {
@@ -63,17 +65,22 @@ export function makeHttpServer(options: HttpOptions): Server {
       case '/healthz':
         return sendJson(response, 200, '{"status":"alive"}');
       case '/readyz':
-        try {
-          await options.ready();
-          return sendJson(response, 200, '{"status":"ready"}');
-        } catch (error) {
-          log.warn({ err: error }, 'not ready');
-          return sendJson(response, 503, '{"status":"not ready","missing":["database"]}');
-        }
+        return answerReady(response);
+      case '/metrics': {
+        const { type, text } = await options.metrics();
+        return send(response, 200, type, text);
+      }
       default:
         if (plain.handle(request, response, contextOf(request, response))) return;
         return sendError(response, 404, `There is nothing at ${pathOf(request).slice(0, 100)}.`);
     }
+  }
+
+  async function answerReady(response: ServerResponse): Promise<void> {
+    const { missing, degraded } = await options.ready();
+    const lacking = degraded.length === 0 ? {} : { degraded };
+    if (missing.length === 0) sendJson(response, 200, JSON.stringify({ status: 'ready', ...lacking }));
+    else sendJson(response, 503, JSON.stringify({ status: 'not ready', missing, ...lacking }));
   }
 
   async function operate(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -40,6 +40,8 @@ export interface EventStreams {
   /** A result that is there at once, as a stream of one event. */
   single(response: ServerResponse, result: ExecutionResult): void;
   readonly size: number;
+  /** Those that stream GraphQL; the others stream plain results. */
+  readonly graphql: number;
   /** Ends all streams. */
   close(): void;
 }
@@ -69,7 +71,7 @@ const PLAIN: Dialect = {
 class Stream implements Outlet {
   private readonly response: ServerResponse;
   private readonly socket: Socket;
-  private readonly dialect: Dialect;
+  readonly dialect: Dialect;
   private lastBacklog = 0;
   private leave: Stop | null = null;
   private isOpen = false;
@@ -208,6 +210,11 @@ export function makeEventStreams(liveness: Liveness): EventStreams {
     },
     get size() {
       return streams.size;
+    },
+    get graphql() {
+      let count = 0;
+      for (const stream of streams) if (stream.dialect === GRAPHQL) count++;
+      return count;
     },
     close() {
       for (const stream of streams) stream.finish();

@@ -26,6 +26,8 @@ export interface WebSockets {
   /** Takes an upgrade request over. */
   accept(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   readonly size: number;
+  /** How many subscriptions run on them. */
+  readonly watching: number;
   /** Closes all connections with `code`, spread over `spreadMs`, and cuts who does not answer. */
   close(code: number, reason: string, spreadMs: number): Promise<void>;
 }
@@ -162,6 +164,7 @@ export function makeWebSockets(options: {
 }): WebSockets {
   const { engine, services, liveness, log } = options;
   const connections = new Set<Connection>();
+  let watching = 0;
   const server = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -198,7 +201,11 @@ export function makeWebSockets(options: {
         connection.operations--;
         return started;
       }
-      subscription.joined(started);
+      watching++;
+      subscription.joined(() => {
+        watching--;
+        started();
+      });
       if (!connection.isOpen) void subscription.return();
       return { ...args, contextValue: subscription };
     },
@@ -294,6 +301,9 @@ export function makeWebSockets(options: {
     },
     get size() {
       return connections.size;
+    },
+    get watching() {
+      return watching;
     },
     async close(code, reason, spreadMs) {
       const all = [...connections];
