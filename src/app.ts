@@ -27,6 +27,10 @@ import { makeWebSockets } from './transport/ws.ts';
 /** How often a connection is asked for a sign of life: a dead peer is dropped within two rounds, 50 s. */
 const LIVENESS_ROUND_MS = 25_000;
 
+/** How long requests that are under way may take at the end, and batches. */
+const ANSWERS_MS = 2_000;
+const COMMITS_MS = 10_000;
+
 export interface App {
   readonly url: string;
   readonly services: Services;
@@ -104,13 +108,15 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   const manage = makeManage({ store, hub, clock });
   const services: Services = { intake, manage, hub, voters };
   const engine = makeEngine(log);
+  const logRequests = config.logLevel === 'debug' || config.logLevel === 'trace';
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
-  const streams = makeEventStreams(liveness);
+  const streams = makeEventStreams(liveness, clock);
   const polling = makePolling(clock);
-  const webSockets = makeWebSockets({ engine, services, liveness, log });
+  const webSockets = makeWebSockets({ engine, services, liveness, clock, log, logRequests });
   const dependencies: readonly Dependency[] = [{ name: 'database', needed: true, check: () => store.ping() }];
   const gather = parts.gather ?? (async (own: Snapshot) => [own]);
-  const server = makeHttpServer({
+  const http = makeHttpServer({
+    logRequests,
     engine,
     services,
     streams,
@@ -121,14 +127,15 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     metrics: async () => ({ type: METRICS_TYPE, text: await renderMetrics(await gather(await metrics.snapshot())) }),
   });
   try {
-    await listen(server, config);
+    await listen(http.server, config);
   } catch (error) {
     liveness.stop();
     hub.stop();
     metrics.stop();
     throw error;
   }
-  const { port } = server.address() as AddressInfo;
+  let stopping: Promise<void> | null = null;
+  const { port } = http.server.address() as AddressInfo;
   const host = config.host.includes(':') ? `[${config.host}]` : config.host;
   return {
     url: `http://${host}:${port}`,
@@ -141,22 +148,44 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
       watching: hub.watching,
     }),
     metrics: metrics.snapshot,
-    async stop() {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      await batcher.drain();
-      streams.close();
-      polling.close();
-      await webSockets.close(1001, 'The server is going away', 0);
-      server.closeIdleConnections();
-      const patience = setTimeout(() => server.closeAllConnections(), 2_000);
-      await closed;
-      clearTimeout(patience);
-      liveness.stop();
-      hub.stop();
-      metrics.stop();
-      await store.close();
-    },
+    stop: () => (stopping ??= stop()),
   };
+
+  async function stop(): Promise<void> {
+    const { drainMs } = config;
+    const gone = http.drain();
+    polling.close();
+    streams.close(drainMs);
+    const closed = webSockets.close(1001, 'The server is going away', drainMs);
+    // Connections without a request stay as long: the next answer on them says that they close.
+    await within(drainMs, gone);
+    await closed;
+    http.server.close();
+    if (!(await within(ANSWERS_MS, gone))) {
+      if (!(await within(COMMITS_MS, batcher.drain()))) {
+        log.error({ ballots: batcher.waiting }, 'the database did not answer; these ballots stay unanswered');
+      }
+      await within(ANSWERS_MS, gone);
+      http.server.closeAllConnections();
+      await gone;
+    }
+    await within(COMMITS_MS, batcher.drain());
+    liveness.stop();
+    hub.stop();
+    metrics.stop();
+    await store.close();
+  }
+
+  /** Waits for `done`, at most so long. Whether it was in time. */
+  function within(milliseconds: number, done: Promise<void>): Promise<boolean> {
+    return new Promise((resolve) => {
+      const late = clock.after(milliseconds, () => resolve(false));
+      void done.then(() => {
+        late();
+        resolve(true);
+      });
+    });
+  }
 }
 
 /** Counts all ballots again; see `Store.recount`. */

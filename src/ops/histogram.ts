@@ -1,6 +1,6 @@
 /**
- * A histogram that is counted in fields of its own and given to prom-client when somebody looks: an observation costs a few
- * nanoseconds, a hundredth of prom-client's own, which checks and hashes the labels that there are none of.
+ * A histogram that is counted in fields of its own and given to prom-client when somebody looks: an observation costs 50 ns.
+ * prom-client's own takes 220, most of it for labels that there are none of.
  */
 import { Histogram, type Registry } from 'prom-client';
 

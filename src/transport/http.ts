@@ -1,5 +1,6 @@
 /** node:http: the operation endpoint on its short way, Yoga for all that is unusual, pages and health. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { Server as NetServer } from 'node:net';
 import { type ExecutionResult, GraphQLError } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { LIMITS } from '../access/limits.ts';
@@ -9,6 +10,7 @@ import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from '../graphql/engine.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
+import { makeAnswers } from './answer.ts';
 import { GRAPHIQL, renderPage } from './graphiql.ts';
 import { makePlain } from './plain.ts';
 import type { Polling } from './polling.ts';
@@ -25,32 +27,67 @@ export interface HttpOptions {
   readonly polling: Polling;
   readonly webSockets: WebSockets;
   readonly log: Log;
+  /** Whether each request has its line at `debug`. */
+  readonly logRequests: boolean;
   /** What the server lacks for its work. Resolves within seconds. */
   readonly ready: () => Promise<{ readonly missing: readonly string[]; readonly degraded: readonly string[] }>;
   /** The page of the metrics, and its media type. */
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>;
 }
 
-export function makeHttpServer(options: HttpOptions): Server {
-  const { engine, services, streams, polling, webSockets, log } = options;
+export interface HttpServer {
+  readonly server: Server;
+  /**
+   * Listens no more, and says with each answer that its connection closes; what is asked on those that are open is still
+   * answered. Resolves when the last connection is closed.
+   */
+  drain(): Promise<void>;
+}
+
+export function makeHttpServer(options: HttpOptions): HttpServer {
+  const { engine, services, streams, polling, webSockets, log, logRequests } = options;
   const plain = makePlain(engine, polling, streams);
   const yoga = makeYoga(engine, log);
+  const state = { draining: false };
+  const Answer = makeAnswers(state);
 
-  const server = createServer({ keepAliveTimeout: 72_000 }, (request, response) => {
+  const server = createServer({ keepAliveTimeout: 72_000, ServerResponse: Answer }, (request, response) => {
+    if (logRequests) note(request, response);
+    else if (request.headers['x-request-id'] !== undefined) response.identify();
     // The short way is free of promises up to the operation itself: at this rate each is felt.
     if (request.method === 'POST' && request.url === '/graphql') operatePost(request, response);
     else handle(request, response).catch((error: unknown) => fault(response, error));
   });
   server.on('upgrade', (request, socket, head) => {
-    if (pathOf(request) === '/graphql') return webSockets.accept(request, socket, head);
+    const isThere = pathOf(request) === '/graphql';
+    if (isThere && !state.draining) return webSockets.accept(request, socket, head);
     // From here on nobody else listens: a reset must not take the process down.
     socket.on('error', () => {});
-    socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+    const status = isThere ? '503 Service Unavailable' : '404 Not Found';
+    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
   });
-  return server;
+  return {
+    server,
+    drain() {
+      state.draining = true;
+      // Not the HTTP server's own close: that cuts idle connections at once, on which a vote may be coming in just now.
+      return new Promise((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+    },
+  };
+
+  function note(request: IncomingMessage, response: InstanceType<typeof Answer>): void {
+    const arrived = performance.now();
+    const { method } = request;
+    const fields = { requestId: response.identify(), method, path: pathOf(request).slice(0, 200) };
+    response.on('close', () => {
+      // A client that left before the answer has no status.
+      const status = response.headersSent ? response.statusCode : null;
+      log.debug({ ...fields, status, ms: Math.round(performance.now() - arrived) }, 'a request');
+    });
+  }
 
   function fault(response: ServerResponse, error: unknown): void {
-    const { message, extensions } = engine.mask(error);
+    const { message, extensions } = engine.mask(error, response instanceof Answer ? response : null);
     if (response.headersSent) response.destroy();
     else sendJson(response, 500, JSON.stringify({ errors: [{ message, extensions }] }));
   }
@@ -77,6 +114,7 @@ export function makeHttpServer(options: HttpOptions): Server {
   }
 
   async function answerReady(response: ServerResponse): Promise<void> {
+    if (state.draining) return sendJson(response, 503, '{"status":"draining"}');
     const { missing, degraded } = await options.ready();
     const lacking = degraded.length === 0 ? {} : { degraded };
     if (missing.length === 0) sendJson(response, 200, JSON.stringify({ status: 'ready', ...lacking }));
@@ -211,6 +249,7 @@ export function makeHttpServer(options: HttpOptions): Server {
       services,
       viewer: readViewer({ authorization, cookie, voterToken }, services.voters),
       voterToken: voterToken ?? null,
+      origin: response instanceof Answer ? response : null,
       keepVoterToken: isOwnPage(request) ? (token) => keepCookie(response, token) : null,
     };
   }

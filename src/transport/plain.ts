@@ -35,7 +35,7 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
           try {
             return await engine.watchPlain(id, context, outlet, after, presence);
           } catch (error) {
-            return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error)];
+            return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin)];
           }
         };
       if (what === 'stream') {

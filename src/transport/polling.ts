@@ -24,15 +24,17 @@ export interface Waiting {
 export interface Polling {
   wait(request: IncomingMessage, response: ServerResponse, waiting: Waiting): void;
   readonly size: number;
-  /** Answers all that wait, with nothing. */
+  /** Answers all that wait, with nothing; from then on nobody is held. */
   close(): void;
 }
 
 export function makePolling(clock: Clock): Polling {
   const all = new Set<() => void>();
+  let closing = false;
 
   return {
-    wait(_, response, { start, after, waitMs, answer, nothing, refuse }) {
+    wait(_, response, { start, after, answer, nothing, refuse, ...wish }) {
+      const waitMs = closing ? 0 : wish.waitMs;
       let over = false;
       let leave: Stop | null = null;
       const finish = (say: () => void): void => {
@@ -67,6 +69,7 @@ export function makePolling(clock: Clock): Polling {
       return all.size;
     },
     close() {
+      closing = true;
       for (const end of [...all]) end();
     },
   };

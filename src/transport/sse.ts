@@ -6,11 +6,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ExecutionResult, GraphQLError } from 'graphql';
 import type { PollcastError } from '../core/errors.ts';
-import type { Stop } from '../core/ports.ts';
+import type { Clock, Stop } from '../core/ports.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { chunk, serverSentEvent } from './frames.ts';
 import type { Liveness } from './liveness.ts';
+import { spread } from './spread.ts';
 
 const HEADERS = {
   'content-type': 'text/event-stream; charset=utf-8',
@@ -42,8 +43,8 @@ export interface EventStreams {
   readonly size: number;
   /** Those that stream GraphQL; the others stream plain results. */
   readonly graphql: number;
-  /** Ends all streams. */
-  close(): void;
+  /** Ends all streams, spread over `spreadMs`; each client is told to come back after a pause of its own. */
+  close(spreadMs: number): void;
 }
 
 /** How the events of a stream read: GraphQL in distinct connections mode, or plain results. */
@@ -137,6 +138,16 @@ class Stream implements Outlet {
     this.response.end();
   }
 
+  /** Ends it so that the client comes back, to whoever takes it then. */
+  sendAway(retryMs: number): void {
+    if (this.isOver) return;
+    // Also one that is still being let in: the 204 of a stream that never opened would end it for good.
+    this.open();
+    this.socket.write(chunk(Buffer.from(`retry: ${retryMs}\n\n`)));
+    this.finish();
+    this.socket.destroySoon();
+  }
+
   closed(): void {
     this.isOver = true;
     this.leave?.();
@@ -162,8 +173,16 @@ function hello(): Buffer {
   return chunk(Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`));
 }
 
-export function makeEventStreams(liveness: Liveness): EventStreams {
+export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams {
   const streams = new Set<Stream>();
+  /** Set once it closes: until when, and what ends with the last stream. */
+  let closing: { readonly end: number; readonly spreadMs: number } | null = null;
+  const timers = new Set<Stop>();
+
+  /** Clients come back within a part of the time that the others take to leave. */
+  function sendAway(stream: Stream, spreadMs: number): void {
+    stream.sendAway(Math.floor(500 + Math.random() * (spreadMs / 2 + 500)));
+  }
 
   function make(request: IncomingMessage, response: ServerResponse, dialect: Dialect): Stream | null {
     const socket = response.socket;
@@ -179,7 +198,12 @@ export function makeEventStreams(liveness: Liveness): EventStreams {
       forget();
       streams.delete(stream);
       stream.closed();
+      if (closing !== null && streams.size === 0) stopTimers();
     });
+    if (closing !== null) {
+      const { end, spreadMs } = closing;
+      timers.add(clock.after(Math.random() * (end - clock.now()), () => sendAway(stream, spreadMs)));
+    }
     return stream;
   }
 
@@ -216,10 +240,16 @@ export function makeEventStreams(liveness: Liveness): EventStreams {
       for (const stream of streams) if (stream.dialect === GRAPHQL) count++;
       return count;
     },
-    close() {
-      for (const stream of streams) stream.finish();
+    close(spreadMs) {
+      closing = { end: clock.now() + spreadMs, spreadMs };
+      timers.add(spread(clock, [...streams], spreadMs, (stream) => sendAway(stream, spreadMs)));
     },
   };
+
+  function stopTimers(): void {
+    for (const stop of timers) stop();
+    timers.clear();
+  }
 }
 
 /** The cursor that a client comes back with. */

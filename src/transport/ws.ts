@@ -3,6 +3,7 @@
  * through it: the iterator that it is given never yields, its `return()` takes the outlet off its group, and the outlet
  * writes the group's bytes straight to the socket.
  */
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { GraphQLError } from 'graphql';
@@ -11,16 +12,22 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { LIMITS } from '../access/limits.ts';
 import { type Credentials, readViewer } from '../access/viewer.ts';
 import type { PollcastError } from '../core/errors.ts';
-import type { Log, Stop } from '../core/ports.ts';
-import type { Context, Services } from '../graphql/builder.ts';
+import type { Clock, Log, Stop } from '../core/ports.ts';
+import type { Context, Origin, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
+import { readId } from './answer.ts';
 import { Frames, nextPrefix } from './frames.ts';
 import type { Liveness } from './liveness.ts';
+import { spread } from './spread.ts';
 
 /** Bytes that a client may leave unread before it is not read from any more. */
 const UNREAD_BYTES = 256 * 1024;
+/** How long a connection that is sent away waits for the answers to what it asked. */
+const ANSWER_MS = 1_000;
+/** How long the other side may take to say goodbye. */
+const GOODBYE_MS = 2_000;
 
 export interface WebSockets {
   /** Takes an upgrade request over. */
@@ -51,15 +58,30 @@ function framesOf(update: Update): Frames {
 }
 
 /** A connection's socket, and what keeps it honest. */
-class Connection {
+class Connection implements Origin {
   readonly webSocket: WebSocket;
   readonly socket: Duplex;
   heard = true;
   operations = 0;
+  subscriptions = 0;
+  /** Called once when nothing but subscriptions runs. */
+  whenAnswered: (() => void) | null = null;
+  /** What the upgrade request called itself; made when it is needed. */
+  private id: string | null;
 
-  constructor(webSocket: WebSocket, socket: Duplex) {
+  constructor(webSocket: WebSocket, socket: Duplex, id: string | null) {
     this.webSocket = webSocket;
     this.socket = socket;
+    this.id = id;
+  }
+
+  get logFields(): { readonly connectionId: string } {
+    this.id ??= randomUUID();
+    return { connectionId: this.id };
+  }
+
+  get isAnswered(): boolean {
+    return this.operations <= this.subscriptions;
   }
 
   get isOpen(): boolean {
@@ -160,11 +182,16 @@ export function makeWebSockets(options: {
   readonly engine: Engine;
   readonly services: Services;
   readonly liveness: Liveness;
+  readonly clock: Clock;
   readonly log: Log;
+  /** Whether each connection has its lines at `debug`. */
+  readonly logRequests: boolean;
 }): WebSockets {
-  const { engine, services, liveness, log } = options;
+  const { engine, services, liveness, clock, log, logRequests } = options;
   const connections = new Set<Connection>();
   let watching = 0;
+  /** Set once all are being sent away: called when the last is gone. */
+  let whenEmpty: (() => void) | null = null;
   const server = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -176,7 +203,7 @@ export function makeWebSockets(options: {
   const protocol = makeServer<Record<string, unknown>, Extra>({
     connectionInitWaitTimeout: LIMITS.connectionInitMs,
     onConnect({ connectionParams, extra }) {
-      extra.context = contextOf(extra.credentials, connectionParams ?? {});
+      extra.context = contextOf(extra, connectionParams ?? {});
     },
     async onSubscribe({ extra }, id, payload) {
       const { connection, context } = extra;
@@ -202,8 +229,10 @@ export function makeWebSockets(options: {
         return started;
       }
       watching++;
+      connection.subscriptions++;
       subscription.joined(() => {
         watching--;
+        connection.subscriptions--;
         started();
       });
       if (!connection.isOpen) void subscription.return();
@@ -218,11 +247,13 @@ export function makeWebSockets(options: {
       return engine.execute(contextValue.prepared, contextValue.variables, contextValue.context);
     },
     onComplete({ extra }) {
-      extra.connection.operations--;
+      const { connection } = extra;
+      connection.operations--;
+      if (connection.whenAnswered !== null && connection.isAnswered) connection.whenAnswered();
     },
   });
 
-  function contextOf(credentials: Credentials, params: Record<string, unknown>): Context {
+  function contextOf({ connection, credentials }: Extra, params: Record<string, unknown>): Context {
     const textOf = (name: string): string | undefined => {
       const value = Object.hasOwn(params, name) ? params[name] : undefined;
       return typeof value === 'string' ? value : undefined;
@@ -230,11 +261,13 @@ export function makeWebSockets(options: {
     const authorization = textOf('authorization') ?? textOf('Authorization') ?? credentials.authorization;
     const voterToken = textOf('voterToken') ?? credentials.voterToken;
     const viewer = readViewer({ authorization, voterToken, cookie: credentials.cookie }, services.voters);
-    return { services, viewer, keepVoterToken: null, voterToken: voterToken ?? null };
+    return { services, viewer, keepVoterToken: null, voterToken: voterToken ?? null, origin: connection };
   }
 
-  function open(webSocket: WebSocket, socket: Duplex, credentials: Credentials): void {
-    const connection = new Connection(webSocket, socket);
+  function open(webSocket: WebSocket, socket: Duplex, credentials: Credentials, id: string | null): void {
+    const connection = new Connection(webSocket, socket, id);
+    const opened = logRequests ? clock.now() : 0;
+    if (logRequests) log.debug(connection.logFields, 'a WebSocket opened');
     connections.add(connection);
     const forget = liveness.add({
       look() {
@@ -269,7 +302,7 @@ export function makeWebSockets(options: {
       if (isBinary) return webSocket.close(CloseCode.BadRequest, 'Text messages only');
       receive?.(String(data)).catch((error: unknown) => {
         if (!connection.isOpen) return;
-        log.error({ err: error }, 'a WebSocket message failed');
+        log.error({ err: error, ...connection.logFields }, 'a WebSocket message failed');
         webSocket.close(CloseCode.InternalServerError, 'Internal error');
       });
       // Who does not read its answers may not ask for more.
@@ -278,12 +311,15 @@ export function makeWebSockets(options: {
         socket.once('drain', () => webSocket.resume());
       }
     });
-    webSocket.on('error', (error) => log.debug({ err: error }, 'a WebSocket failed'));
+    webSocket.on('error', (error) => log.debug({ err: error, ...connection.logFields }, 'a WebSocket failed'));
     webSocket.on('close', (code, reason) => {
       forget();
       connections.delete(connection);
+      if (logRequests)
+        log.debug({ ...connection.logFields, closeCode: code, ms: clock.now() - opened }, 'a WebSocket closed');
+      if (connections.size === 0) whenEmpty?.();
       closed(code, String(reason)).catch((error: unknown) =>
-        log.error({ err: error }, 'a WebSocket did not close well'),
+        log.error({ err: error, ...connection.logFields }, 'a WebSocket did not close well'),
       );
     });
   }
@@ -297,7 +333,8 @@ export function makeWebSockets(options: {
         cookie,
         voterToken: typeof voterToken === 'string' ? voterToken : undefined,
       };
-      server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, credentials));
+      const id = readId(request.headers['x-request-id']);
+      server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, credentials, id));
     },
     get size() {
       return connections.size;
@@ -307,18 +344,35 @@ export function makeWebSockets(options: {
     },
     async close(code, reason, spreadMs) {
       const all = [...connections];
-      const gone = all.map(
-        (connection, index) =>
-          new Promise<void>((resolve) => {
-            const { webSocket } = connection;
-            if (webSocket.readyState === webSocket.CLOSED) return resolve();
-            webSocket.once('close', () => resolve());
-            setTimeout(() => webSocket.close(code, reason), (spreadMs * index) / all.length);
-            setTimeout(() => webSocket.terminate(), spreadMs + 2_000).unref();
-          }),
-      );
-      await Promise.all(gone);
+      const gone = all.length === 0 ? null : new Promise<void>((resolve) => (whenEmpty = resolve));
+      const stop = spread(clock, all, spreadMs, (connection) => sendAway(connection, code, reason));
+      await gone;
+      stop();
       server.close();
     },
   };
+
+  /** Takes no more of its messages, answers those that it has, and closes. */
+  function sendAway(connection: Connection, code: number, reason: string): void {
+    const { webSocket } = connection;
+    let stop: Stop = () => {};
+    let closing = false;
+    const close = (): void => {
+      if (closing) return;
+      closing = true;
+      stop();
+      webSocket.close(code, reason);
+      // Else its goodbye would not be heard.
+      webSocket.resume();
+      stop = clock.after(GOODBYE_MS, () => webSocket.terminate());
+    };
+    webSocket.once('close', () => stop());
+    if (connection.isAnswered) {
+      close();
+      return;
+    }
+    webSocket.pause();
+    stop = clock.after(ANSWER_MS, close);
+    connection.whenAnswered = () => void setImmediate(close);
+  }
 }
