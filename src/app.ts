@@ -161,15 +161,12 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     await within(drainMs, gone);
     await closed;
     http.server.close();
-    if (!(await within(ANSWERS_MS, gone))) {
-      if (!(await within(COMMITS_MS, batcher.drain()))) {
-        log.error({ ballots: batcher.waiting }, 'the database did not answer; these ballots stay unanswered');
-      }
-      await within(ANSWERS_MS, gone);
-      http.server.closeAllConnections();
-      await gone;
+    const answered = await within(ANSWERS_MS, gone);
+    if (!(await within(COMMITS_MS, batcher.drain()))) {
+      log.error({ ballots: batcher.waiting }, 'the database does not answer: ballots that wait for it stay unanswered');
     }
-    await within(COMMITS_MS, batcher.drain());
+    if (!answered && !(await within(ANSWERS_MS, gone))) http.server.closeAllConnections();
+    await gone;
     liveness.stop();
     hub.stop();
     metrics.stop();

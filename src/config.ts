@@ -88,7 +88,7 @@ export function secretsIn(env: Environment): string[] {
     }
   }
   // A shorter one would blot out half of each line; inside of a URL it is known by its place.
-  return found.filter((secret) => secret.length >= 6);
+  return [...new Set(found)].filter((secret) => secret.length >= 6);
 }
 
 /** The secret from the configuration, else the one that was made for this data folder. The folder must be ours already. */
