@@ -7,13 +7,15 @@ import { makeVoters } from './access/voters.ts';
 import { makeLocalBus, makeLocalPresence } from './bus/local.ts';
 import { openRedisBus, type RedisBusOptions } from './bus/redis.ts';
 import { type Config, readSecret } from './config.ts';
-import { InvalidInputError } from './core/errors.ts';
-import type { Bus, Clock, Log, Presence, Store } from './core/ports.ts';
+import { InvalidInputError, UnavailableError } from './core/errors.ts';
+import type { Bus, Clock, Dependency, Log, Presence, Store } from './core/ports.ts';
 import type { Services } from './graphql/builder.ts';
 import { makeEngine } from './graphql/engine.ts';
 import { makeHub } from './live/hub.ts';
 import { systemClock } from './ops/clock.ts';
 import { makeLog } from './ops/log.ts';
+import { METRICS_TYPE, makeMetrics, renderMetrics, type Snapshot } from './ops/metrics.ts';
+import { makeReadiness } from './ops/readiness.ts';
 import { makeAudit } from './polls/audit.ts';
 import { makeBatcher } from './polls/batcher.ts';
 import { makeCodes } from './polls/codes.ts';
@@ -32,6 +34,10 @@ import { makeWebSockets } from './transport/ws.ts';
 /** How often a connection is asked for a sign of life: a dead peer is dropped within two rounds, 50 s. */
 const LIVENESS_ROUND_MS = 25_000;
 
+/** How long requests that are under way may take at the end, and batches. */
+const ANSWERS_MS = 2_000;
+const COMMITS_MS = 10_000;
+
 export interface App {
   readonly url: string;
   readonly services: Services;
@@ -45,6 +51,8 @@ export interface App {
     readonly waiting: number;
     readonly watching: number;
   };
+  /** What this process has counted. */
+  readonly metrics: () => Promise<Snapshot>;
   /** Takes nothing more, finishes what it took, closes all connections, and resolves when nothing is left running. */
   stop(): Promise<void>;
 }
@@ -59,6 +67,8 @@ export interface Parts {
   /** Stands in front of the store: to count, to fail, or to do it as others do. */
   readonly storeBehind?: (store: Store) => Store;
   readonly busTimes?: RedisBusOptions['times'];
+  /** The snapshots of all workers of this machine, this one's among them. */
+  readonly gather?: (own: Snapshot) => Promise<readonly Snapshot[]>;
 }
 
 /** Starts. Throws `InvalidInputError` where the configuration is at fault, and leaves nothing running then. */
@@ -79,12 +89,25 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   const voters = makeVoters(readSecret(config));
   const { stallMs, reconcileMs } = parts;
   const { bus, presence } = openBus(config, clock, log, parts);
+  // Asked when somebody looks: by then all is there.
+  const metrics = makeMetrics(() => ({
+    ballotsWaiting: batcher.waiting,
+    watchers: {
+      websocket: webSockets.watching,
+      'graphql-sse': streams.graphql,
+      sse: streams.size - streams.graphql,
+      'long-poll': polling.size,
+    },
+    webSockets: webSockets.size,
+    database: store.load,
+  }));
   const hub = makeHub({
     store,
     clock,
     log,
     bus,
     presence,
+    stats: metrics,
     intervalMs: config.liveIntervalMs,
     votesWait: () => batcher.waiting > 0,
     ...(stallMs === undefined ? {} : { stallMs }),
@@ -95,13 +118,14 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     clock,
     maxWaiting: LIMITS.waitingBallots,
     onCommitted: (changes) => changes.forEach(hub.committed),
+    onBatch: metrics.batch,
   });
   const { jwt, pollCreation, corsOrigins, trustedProxies } = config.access;
   const addresses = makeAddresses(trustedProxies);
   const accounts = jwt === null ? null : makeAccounts(jwt, clock, log);
   const audit = makeAudit({ store, clock, log });
   const schedule = makeSchedule({ store, hub, clock, log });
-  const intake = makeIntake({ store, hub, batcher, voters, clock, audit });
+  const intake = makeIntake({ store, hub, batcher, voters, clock, audit, onVote: metrics.vote });
   const manage = makeManage({
     store,
     hub,
@@ -116,11 +140,21 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   const exports = makeExports({ store, audit });
   const services: Services = { intake, manage, codes, audit, exports, hub, voters, accounts };
   const engine = makeEngine(log);
+  const logRequests = config.logLevel === 'debug' || config.logLevel === 'trace';
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
   const streams = makeEventStreams(liveness, clock);
   const polling = makePolling(clock);
-  const webSockets = makeWebSockets({ engine, services, liveness, clock, log });
-  const server = makeHttpServer({
+  const webSockets = makeWebSockets({ engine, services, liveness, clock, log, logRequests });
+  const dependencies: Dependency[] = [{ name: 'database', needed: true, check: () => store.ping() }];
+  if (!bus.alone) {
+    const check = async (): Promise<void> => {
+      if (!bus.connected) throw new UnavailableError('Redis does not answer.');
+    };
+    dependencies.push({ name: 'redis', needed: false, check });
+  }
+  const gather = parts.gather ?? (async (own: Snapshot) => [own]);
+  const http = makeHttpServer({
+    logRequests,
     engine,
     services,
     streams,
@@ -130,19 +164,22 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     corsOrigins,
     clock,
     log,
-    ready: () => store.ping(),
+    ready: makeReadiness(dependencies, clock, log),
+    metrics: async () => ({ type: METRICS_TYPE, text: await renderMetrics(await gather(await metrics.snapshot())) }),
   });
   try {
-    await listen(server, config);
+    await listen(http.server, config);
   } catch (error) {
     liveness.stop();
     hub.stop();
+    metrics.stop();
     await presence.close();
     await bus.close();
     throw error;
   }
   schedule.start();
-  const { port } = server.address() as AddressInfo;
+  let stopping: Promise<void> | null = null;
+  const { port } = http.server.address() as AddressInfo;
   const host = config.host.includes(':') ? `[${config.host}]` : config.host;
   return {
     url: `http://${host}:${port}`,
@@ -155,25 +192,46 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
       waiting: polling.size,
       watching: hub.watching,
     }),
-    async stop() {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      await batcher.drain();
-      streams.close();
-      polling.close();
-      await webSockets.close(1001, 'The server is going away', 0);
-      server.closeIdleConnections();
-      const patience = setTimeout(() => server.closeAllConnections(), 2_000);
-      await closed;
-      clearTimeout(patience);
-      liveness.stop();
-      await schedule.stop();
-      await audit.stop();
-      hub.stop();
-      await presence.close();
-      await bus.close();
-      await store.close();
-    },
+    metrics: metrics.snapshot,
+    stop: () => (stopping ??= stop()),
   };
+
+  async function stop(): Promise<void> {
+    const { drainMs } = config;
+    const gone = http.drain();
+    polling.close();
+    streams.close(drainMs);
+    const closed = webSockets.close(1001, 'The server is going away', drainMs);
+    // Connections without a request stay as long: the next answer on them says that they close.
+    await within(drainMs, gone);
+    await closed;
+    http.server.close();
+    const answered = await within(ANSWERS_MS, gone);
+    if (!(await within(COMMITS_MS, batcher.drain()))) {
+      log.error({ ballots: batcher.waiting }, 'the database does not answer: ballots that wait for it stay unanswered');
+    }
+    if (!answered && !(await within(ANSWERS_MS, gone))) http.server.closeAllConnections();
+    await gone;
+    liveness.stop();
+    await schedule.stop();
+    await audit.stop();
+    hub.stop();
+    metrics.stop();
+    await presence.close();
+    await bus.close();
+    await store.close();
+  }
+
+  /** Waits for `done`, at most so long. Whether it was in time. */
+  function within(milliseconds: number, done: Promise<void>): Promise<boolean> {
+    return new Promise((resolve) => {
+      const late = clock.after(milliseconds, () => resolve(false));
+      void done.then(() => {
+        late();
+        resolve(true);
+      });
+    });
+  }
 }
 
 function openBus(config: Config, clock: Clock, log: Log, { busTimes }: Parts): { bus: Bus; presence: Presence } {

@@ -22,6 +22,8 @@ export interface Config {
   readonly liveIntervalMs: number;
   readonly logLevel: LogLevel;
   readonly access: AccessConfig;
+  /** Milliseconds over which the connections are closed when the server is stopped; 0: at once. */
+  readonly drainMs: number;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -73,6 +75,7 @@ export function readConfig(env: Environment): Config {
     liveIntervalMs: whole('LIVE_INTERVAL_MS', 100, 0, 60_000),
     logLevel: logLevel ?? 'info',
     access: readAccess({ given, wrong }),
+    drainMs: whole('DRAIN_MS', 10_000, 0, 600_000),
   };
   if (wrong.length > 0) throw new InvalidInputError(`The environment is wrong:\n  ${wrong.join('\n  ')}`);
   return Object.freeze(config);
@@ -93,6 +96,23 @@ function wrongRedisUrl(text: string): string | null {
   if (!/^\/?\d{0,5}$/.test(url.pathname)) return 'after the host only the number of a database may follow';
   if (url.search !== '' || url.hash !== '') return 'takes no options after ? or #';
   return null;
+}
+
+/** What the environment holds that must never be seen. */
+export function secretsIn(env: Environment): string[] {
+  const found = [env.SECRET ?? '', env.JWT_SECRET ?? ''];
+  for (const url of [env.DATABASE_URL, env.REDIS_URL]) {
+    const password = /^[^:]+:\/\/[^/@]*?:(.*)@/.exec(url ?? '')?.[1];
+    if (password === undefined) continue;
+    found.push(password);
+    try {
+      found.push(decodeURIComponent(password));
+    } catch {
+      // It is not encoded: it stands there as it is.
+    }
+  }
+  // A shorter one would blot out half of each line; inside of a URL it is known by its place.
+  return [...new Set(found)].filter((secret) => secret.length >= 6);
 }
 
 /** The secret from the configuration, else the one that was made for this data folder. The folder must be ours already. */

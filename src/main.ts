@@ -9,7 +9,7 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { exportPoll, makeLog, recount, startApp } from './app.ts';
-import { type Config, readConfig } from './config.ts';
+import { type Config, readConfig, secretsIn } from './config.ts';
 import { PollcastError } from './core/errors.ts';
 
 const USAGE = `Usage: pollcast [command]
@@ -59,7 +59,7 @@ async function write(config: Config, { pollId, format }: Wanted): Promise<void> 
 }
 
 async function serve(config: Config): Promise<void> {
-  const log = makeLog(config.logLevel, process.stdout.isTTY === true);
+  const log = makeLog(config.logLevel, process.stdout.isTTY === true, { secrets: secretsIn(process.env) });
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'a fault that nobody caught'));
   let stopping = false;
   // From the first moment on: a signal while it starts must not leave the data folder locked.
@@ -71,7 +71,7 @@ async function serve(config: Config): Promise<void> {
       stopping = true;
       void starting.then(
         async (running) => {
-          process.stdout.write(`${signal}: finishing and closing.\n`);
+          process.stdout.write(`${signal}: finishing and closing; a second signal leaves at once.\n`);
           await running.stop();
           process.exit(0);
         },

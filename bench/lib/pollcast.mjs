@@ -22,6 +22,7 @@ export async function startPollcast({ name = 'pollcast', entry = ENTRY, database
       OPERATION_COST_LIMIT: '0',
       LIVE_INTERVAL_MS: String(interval),
       LOG_LEVEL: 'info',
+      DRAIN_MS: '0',
       ...store,
       ...env,
     },

@@ -21,6 +21,38 @@ export interface Log {
   error(fields: object, message: string): void;
 }
 
+/** What became of a vote. FAULT: neither counted nor refused, the fault is ours. */
+export type VoteEnd = 'RECORDED' | 'UNCHANGED' | 'REPLACED' | ErrorCode | 'FAULT';
+
+/** Counts what happens. Each call MUST cost next to nothing, many are made for every vote, and MUST NOT throw. */
+export interface Metrics {
+  /** A vote was answered, that long after it had arrived. */
+  vote(end: VoteEnd, milliseconds: number): void;
+  /** A batch was committed, or was given up. */
+  batch(ballots: number, milliseconds: number): void;
+  /** Updates went out to so many. */
+  delivered(count: number): void;
+  /** An update took the place of one that a slow reader has not had yet. */
+  conflated(): void;
+  /** A reader that made no progress was cut off. */
+  cut(): void;
+  /** A message of the bus: `sent`, `received`, or what was wrong with it. */
+  busMessage(outcome: string): void;
+  /** How long a message of the bus was under way. */
+  busLag(milliseconds: number): void;
+  /** A request or connection was refused by the limit of this name. */
+  refused(kind: string): void;
+}
+
+/** Something that the server works with, and that may be away. */
+export interface Dependency {
+  readonly name: string;
+  /** Without it the instance cannot do its work; else it is only said to be degraded. */
+  readonly needed: boolean;
+  /** Resolves where it answers. It may take for ever. */
+  readonly check: () => Promise<void>;
+}
+
 /** How many watch a poll, over all instances. */
 export interface Presence {
   /** How many watch it here. MUST be cheap: it is called with everyone who comes and goes. */
@@ -216,6 +248,8 @@ export interface Store {
   readonly exclusive: boolean;
   /** The most entries that `castBallots` takes well. */
   readonly maxBatch: number;
+  /** How many operations are under way, those that wait for a connection included, and how many connections there are. */
+  readonly load: { readonly operations: number; readonly connections: number };
   insertPoll(poll: NewPoll, note?: AuditNote): Promise<PollState>;
   findPollId(joinCode: string): Promise<string | null>;
   /** Leaves `counts` out where the version is still `knownVersion`. */

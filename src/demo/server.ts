@@ -19,6 +19,7 @@ const PASSED_ON = ['PATH', 'HOME', 'TMPDIR', 'TMP', 'TEMP', 'SystemRoot', 'LANG'
 const SETTINGS = {
   PORT: '0',
   LOG_LEVEL: 'warn',
+  DRAIN_MS: '0',
   VOTE_RATE_LIMIT: '0',
   CONNECTION_LIMIT: '0',
   OPERATION_COST_LIMIT: '0',

@@ -26,6 +26,12 @@ export interface Services {
   readonly accounts: Accounts | null;
 }
 
+/** Where an operation came from. */
+export interface Origin {
+  /** What names it in log lines. Asking may cost something. */
+  readonly logFields: object;
+}
+
 /** One operation's context: who asks, and what they may call. */
 export interface Context {
   readonly services: Services;
@@ -36,6 +42,8 @@ export interface Context {
   readonly standing?: PollView | null;
   /** The voter token that came with the request itself, to be given back; null where a cookie holds it. */
   readonly voterToken: string | null;
+  /** Null for what is run for a whole group. */
+  readonly origin: Origin | null;
 }
 
 export const builder = new SchemaBuilder<{

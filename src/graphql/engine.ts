@@ -27,7 +27,7 @@ import { PollcastError } from '../core/errors.ts';
 import type { Log, Stop } from '../core/ports.ts';
 import type { PollView, Watch } from '../live/hub.ts';
 import type { Outlet } from '../live/mailbox.ts';
-import type { Context } from './builder.ts';
+import type { Context, Origin } from './builder.ts';
 import { asGraphQLError, maskError } from './errors.ts';
 import { checkSize } from './limits.ts';
 import { LiveSource, readWait } from './live.ts';
@@ -91,7 +91,8 @@ export interface Engine {
     after: number | null,
     presence: Watch['presence'],
   ): Promise<Stop>;
-  mask(error: unknown): GraphQLError;
+  /** What the caller may see; a fault is logged under a number, with where it came from. */
+  mask(error: unknown, origin?: Origin | null): GraphQLError;
 }
 
 export interface Wait {
@@ -191,9 +192,10 @@ export function makeEngine(log: Log): Engine {
     executeArgs(args) {
       try {
         const result = executeOperation(args);
-        return result instanceof Promise ? result.then(masked) : masked(result);
+        if (!(result instanceof Promise)) return masked(result, args.contextValue);
+        return result.then((answer) => masked(answer, args.contextValue));
       } catch (error) {
-        return { errors: [engine.mask(error)] };
+        return { errors: [engine.mask(error, originOf(args.contextValue))] };
       }
     },
 
@@ -209,7 +211,7 @@ export function makeEngine(log: Log): Engine {
           contextValue: context,
         };
         const source: unknown = await createSourceEventStream(args);
-        if (!(source instanceof LiveSource)) return masked(asResult(source)).errors ?? [];
+        if (!(source instanceof LiveSource)) return masked(asResult(source), context).errors ?? [];
         return await context.services.hub.watch(
           {
             pollId: source.pollId,
@@ -224,7 +226,7 @@ export function makeEngine(log: Log): Engine {
           outlet,
         );
       } catch (error) {
-        return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error)];
+        return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin)];
       }
     },
 
@@ -260,7 +262,7 @@ export function makeEngine(log: Log): Engine {
           outlet,
         );
       } catch (error) {
-        return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error)];
+        return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin)];
       }
     },
 
@@ -277,7 +279,7 @@ export function makeEngine(log: Log): Engine {
       );
     },
 
-    mask: (error) => maskError(error, log),
+    mask: (error, origin) => maskError(error, log, origin),
   };
   return engine;
 
@@ -289,9 +291,9 @@ export function makeEngine(log: Log): Engine {
     };
   }
 
-  function masked(result: ExecutionResult): ExecutionResult {
+  function masked(result: ExecutionResult, context: unknown): ExecutionResult {
     if (result.errors === undefined) return result;
-    return { ...result, errors: result.errors.map(engine.mask) };
+    return { ...result, errors: result.errors.map((error) => engine.mask(error, originOf(context))) };
   }
 
   /** Once for a whole group. Holds the group's context, never that of one member. */
@@ -310,6 +312,15 @@ export function makeEngine(log: Log): Engine {
   }
 }
 
+/** Yoga's hands are between us and the context, so it is looked at here. */
+function originOf(context: unknown): Origin | null {
+  if (typeof context !== 'object' || context === null || !('origin' in context)) return null;
+  const { origin } = context;
+  return typeof origin === 'object' && origin !== null && 'logFields' in origin && typeof origin.logFields === 'object'
+    ? { logFields: origin.logFields ?? {} }
+    : null;
+}
+
 function groupKey(prepared: Prepared, variables: Variables, context: Context): string {
   const inner = prepared.innerVariables.map((name) => variables?.[name]);
   return JSON.stringify([prepared.id, inner, prepared.personal ? context.viewer : 0]);
@@ -318,7 +329,13 @@ function groupKey(prepared: Prepared, variables: Variables, context: Context): s
 /** Only a personal operation is run for its viewer; any other for nobody, whoever was the first of the group (L9). */
 function groupContext(prepared: Prepared, context: Context): Context {
   const { services, viewer } = context;
-  return { services, viewer: prepared.personal ? viewer : NOBODY, voterToken: null, keepVoterToken: null };
+  return {
+    services,
+    viewer: prepared.personal ? viewer : NOBODY,
+    voterToken: null,
+    keepVoterToken: null,
+    origin: null,
+  };
 }
 
 const BEFORE = '{"data":{"pollResults":'.length;

@@ -12,7 +12,7 @@ import {
   RateLimitedError,
 } from '../core/errors.ts';
 import type { Log } from '../core/ports.ts';
-import { builder } from './builder.ts';
+import { builder, type Origin } from './builder.ts';
 
 const ErrorInterface = builder.interfaceRef<PollcastError>('Error').implement({
   description: 'What a caller can run into, as data.',
@@ -67,13 +67,13 @@ export function asGraphQLError(error: PollcastError, at?: GraphQLError): GraphQL
 }
 
 /** What the caller may see of an error: malformed operations as they are, domain errors with their code, faults as a number. */
-export function maskError(error: unknown, log: Log): GraphQLError {
+export function maskError(error: unknown, log: Log, origin?: Origin | null): GraphQLError {
   const located = error instanceof GraphQLError ? error : undefined;
   const cause = located === undefined ? error : located.originalError;
   if (located !== undefined && (cause === undefined || cause instanceof GraphQLError)) return located;
   if (cause instanceof PollcastError) return asGraphQLError(cause, located);
   const id = randomUUID();
-  log.error({ err: cause, id, path: located?.path?.join('.') }, 'an operation failed');
+  log.error({ err: cause, id, path: located?.path?.join('.'), ...origin?.logFields }, 'an operation failed');
   return new GraphQLError(`Something went wrong here. If it happens again, report the number ${id}.`, {
     ...(located?.nodes ? { nodes: located.nodes } : {}),
     ...(located?.path ? { path: located.path } : {}),

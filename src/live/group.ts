@@ -94,7 +94,8 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
   };
 
   function give(outlet: Outlet, update: Update): void {
-    if (!outlet.push(update)) slow.add(outlet);
+    if (outlet.push(update)) options.onDelivered(1);
+    else slow.add(outlet);
   }
 
   function leave(outlet: Outlet): void {

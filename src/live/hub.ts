@@ -83,7 +83,7 @@ export function makeHub(options: HubOptions): Hub {
   const { store, clock, log, bus, presence, intervalMs } = options;
   /** `leave` ends what was begun with other instances. */
   const polls = new Map<string, { readonly watched: Watched; readonly leave: Stop }>();
-  const slow = makeSlowReaders(clock, options.stallMs ?? 30_000, () => options.stats?.conflated());
+  const slow = makeSlowReaders(clock, options.stallMs ?? 30_000, options.stats);
   const pace = makePace(clock, options.votesWait ?? (() => false));
   const memory = makeMemory({
     store,

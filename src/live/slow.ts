@@ -1,5 +1,5 @@
 /** The readers that do not keep up: looked at together, so that nobody else pays for them. */
-import type { Clock, Stop } from '../core/ports.ts';
+import type { Clock, Metrics, Stop } from '../core/ports.ts';
 import type { Outlet } from './mailbox.ts';
 
 const LOOK_MS = 25;
@@ -11,6 +11,8 @@ export interface SlowReaders {
   stop: Stop;
 }
 
+type Stats = Pick<Metrics, 'delivered' | 'conflated' | 'cut'>;
+
 interface Standstill {
   backlog: number;
   /** Since when the backlog has not moved. */
@@ -18,7 +20,7 @@ interface Standstill {
 }
 
 /** `stallMs`: how long a reader may make no progress before it is cut off (L5). */
-export function makeSlowReaders(clock: Clock, stallMs: number, onConflate: () => void): SlowReaders {
+export function makeSlowReaders(clock: Clock, stallMs: number, stats?: Stats): SlowReaders {
   const slow = new Map<Outlet, Standstill>();
   let looking: Stop | null = null;
 
@@ -28,6 +30,7 @@ export function makeSlowReaders(clock: Clock, stallMs: number, onConflate: () =>
       const backlog = outlet.backlog();
       if (backlog === 0) {
         outlet.isSlow = false;
+        if (outlet.pending !== null) stats?.delivered(1);
         if (outlet.deliverPending()) slow.delete(outlet);
         else begin(outlet, standstill);
       } else if (backlog !== standstill.backlog) {
@@ -35,6 +38,7 @@ export function makeSlowReaders(clock: Clock, stallMs: number, onConflate: () =>
         standstill.since = now;
       } else if (now - standstill.since >= stallMs) {
         remove(outlet);
+        stats?.cut();
         outlet.drop();
       }
     }
@@ -61,7 +65,7 @@ export function makeSlowReaders(clock: Clock, stallMs: number, onConflate: () =>
   return {
     add(outlet) {
       if (outlet.isSlow) {
-        onConflate();
+        stats?.conflated();
         return;
       }
       const standstill = { backlog: 0, since: 0 };

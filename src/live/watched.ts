@@ -1,7 +1,7 @@
 /** A poll that somebody watches in this process: its groups, how often they are told, and how many they are. */
 import type { PollcastError } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
-import type { Clock, Log, Presence, Stop } from '../core/ports.ts';
+import type { Clock, Log, Metrics, Presence, Stop } from '../core/ports.ts';
 import type { Results } from '../core/tally.ts';
 import { makeAudience } from './audience.ts';
 import { type Group, makeGroup, type Standing } from './group.ts';
@@ -35,10 +35,7 @@ export interface Watch {
   readonly presence: 'staying' | 'returning' | 'none';
 }
 
-export interface HubStats {
-  delivered(count: number): void;
-  conflated(): void;
-}
+export type HubStats = Pick<Metrics, 'delivered' | 'conflated' | 'cut'>;
 
 export interface Watched {
   readonly known: Known;

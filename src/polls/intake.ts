@@ -13,7 +13,7 @@ import {
   UnavailableError,
 } from '../core/errors.ts';
 import { BOUNDS, type Poll, statusAt } from '../core/poll.ts';
-import type { Clock, Receipt, Store } from '../core/ports.ts';
+import type { Clock, Receipt, Store, VoteEnd } from '../core/ports.ts';
 import type { Hub, PollView } from '../live/hub.ts';
 import type { Audit } from './audit.ts';
 import type { Batcher } from './batcher.ts';
@@ -60,7 +60,8 @@ export function makeIntake(options: {
   readonly voters: Voters;
   readonly clock: Clock;
   readonly audit: Audit;
-  readonly onVote?: (outcome: VoteOutcome | PollcastError['code']) => void;
+  /** Called when a vote is answered, with the time since it arrived. */
+  readonly onVote?: (end: VoteEnd, milliseconds: number) => void;
 }): Intake {
   const { store, hub, batcher, voters, clock, audit } = options;
 
@@ -128,6 +129,7 @@ export function makeIntake(options: {
 
   async function castOne(voter: string, vote: CastVote): Promise<Receipt & { readonly outcome: VoteOutcome }> {
     const receiptId = randomUUID();
+    const arrived = performance.now();
     try {
       for (let attempt = 0; attempt < TRIES; attempt++) {
         const poll = hub.poll(vote.pollId);
@@ -156,13 +158,13 @@ export function makeIntake(options: {
             await hub.read(vote.pollId);
             continue;
           default:
-            options.onVote?.(outcome.kind);
+            options.onVote?.(outcome.kind, performance.now() - arrived);
             return { ...outcome.receipt, outcome: outcome.kind };
         }
       }
       throw new UnavailableError('The poll is being changed all the time; try again.');
     } catch (error) {
-      if (error instanceof PollcastError) options.onVote?.(error.code);
+      options.onVote?.(error instanceof PollcastError ? error.code : 'FAULT', performance.now() - arrived);
       throw error;
     }
   }

@@ -8,6 +8,7 @@ import { lockFolder } from './lock.ts';
 const MIGRATIONS = fileURLToPath(new URL('../../drizzle', import.meta.url));
 /** Any number will do, as long as every instance uses the same. */
 const MIGRATION_LOCK = 7_655_283;
+const CONNECTIONS = 10;
 
 /** The database, or a transaction on it. */
 export type Tx = PgDatabase<PgQueryResultHKT>;
@@ -15,6 +16,8 @@ export type Tx = PgDatabase<PgQueryResultHKT>;
 export interface Database {
   readonly kind: 'pglite' | 'postgres';
   readonly drizzle: Tx;
+  /** The most statements that run at once. */
+  readonly connections: number;
   /** A statement of the hot path, prepared once a connection where the driver can. Its own transaction. */
   rows(text: string, params: unknown[]): Promise<readonly Record<string, unknown>[]>;
   close(): Promise<void>;
@@ -35,7 +38,7 @@ async function openUrl(url: string): Promise<Database> {
   const { drizzle } = await import('drizzle-orm/postgres-js');
   const { migrate } = await import('drizzle-orm/postgres-js/migrator');
   const client = postgres(url, {
-    max: 10,
+    max: CONNECTIONS,
     connect_timeout: 10,
     onnotice: () => {},
     connection: { application_name: 'pollcast' },
@@ -56,6 +59,7 @@ async function openUrl(url: string): Promise<Database> {
   return {
     kind: 'postgres',
     drizzle: drizzle(client),
+    connections: CONNECTIONS,
     rows: async (text, params) => client.unsafe(text, params.map(asParameter), { prepare: true }),
     close: () => client.end({ timeout: 5 }),
   };
@@ -90,6 +94,7 @@ async function openFolder(folder: string): Promise<Database> {
     return {
       kind: 'pglite',
       drizzle: db,
+      connections: 1,
       rows: async (text, params) => (await open.query<Record<string, unknown>>(text, params)).rows,
       close: async () => {
         await open.close();

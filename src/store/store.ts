@@ -24,6 +24,12 @@ export async function openStore(where: {
 
 export function makeStore(database: Database): Store {
   const db = database.drizzle;
+  // The driver tells nothing of its pool: every operation of the store passes here, so they are counted here.
+  let operations = 0;
+  const retry = <T>(work: () => Promise<T>): Promise<T> => {
+    operations++;
+    return sendAgain(work).finally(() => operations--);
+  };
   const inTransaction = <T>(work: (tx: Tx) => Promise<T>): Promise<T> => retry(() => db.transaction(work));
 
   return {
@@ -31,6 +37,9 @@ export function makeStore(database: Database): Store {
     exclusive: database.kind === 'pglite',
     // PGlite works on the event loop: 500 rows take it about 9 ms.
     maxBatch: database.kind === 'pglite' ? 500 : 2_000,
+    get load() {
+      return { operations, connections: database.connections };
+    },
 
     insertPoll: (poll, note) =>
       inTransaction(async (tx) => {
@@ -240,7 +249,7 @@ async function list(db: Tx, filter: PollFilter): Promise<Poll[]> {
 }
 
 /** A serialization failure or a deadlock is sent again; a lost connection is said as such. All statements here can be repeated. */
-async function retry<T>(work: () => Promise<T>): Promise<T> {
+async function sendAgain<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();

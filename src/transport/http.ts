@@ -1,5 +1,6 @@
 /** node:http: the operation endpoint on its short way, Yoga for all that is unusual, pages and health. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { Server as NetServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type ExecutionResult, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
@@ -12,6 +13,7 @@ import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
 import type { Addresses } from './address.ts';
+import { makeAnswers } from './answer.ts';
 import { GRAPHIQL, pageHeaders, renderPage } from './graphiql.ts';
 import { isOwn, makeOrigins } from './origins.ts';
 import { makePlain } from './plain.ts';
@@ -33,18 +35,35 @@ export interface HttpOptions {
   readonly corsOrigins: readonly string[] | '*';
   readonly clock: Clock;
   readonly log: Log;
-  /** Resolves where the server can do its work; rejects with what is missing. */
-  readonly ready: () => Promise<void>;
+  /** Whether each request has its line at `debug`. */
+  readonly logRequests: boolean;
+  /** What the server lacks for its work. Resolves within seconds. */
+  readonly ready: () => Promise<{ readonly missing: readonly string[]; readonly degraded: readonly string[] }>;
+  /** The page of the metrics, and its media type. */
+  readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>;
 }
 
-export function makeHttpServer(options: HttpOptions): Server {
-  const { engine, services, streams, polling, webSockets, addresses, clock, log } = options;
+export interface HttpServer {
+  readonly server: Server;
+  /**
+   * Listens no more, and says with each answer that its connection closes; what is asked on those that are open is still
+   * answered. Resolves when the last connection is closed.
+   */
+  drain(): Promise<void>;
+}
+
+export function makeHttpServer(options: HttpOptions): HttpServer {
+  const { engine, services, streams, polling, webSockets, addresses, clock, log, logRequests } = options;
   const plain = makePlain(engine, polling, streams, clock);
   const yoga = makeYoga(engine, log);
   const origins = makeOrigins(options.corsOrigins);
   const crosses = options.corsOrigins.length > 0;
+  const state = { draining: false };
+  const Answer = makeAnswers(state);
 
-  const server = createServer({ keepAliveTimeout: 72_000 }, (request, response) => {
+  const server = createServer({ keepAliveTimeout: 72_000, ServerResponse: Answer }, (request, response) => {
+    if (logRequests) note(request, response);
+    else if (request.headers['x-request-id'] !== undefined) response.identify();
     // The short way is free of promises up to the operation itself: at this rate each is felt.
     if ((request.headers.origin !== undefined || crosses) && isOpen(request) && origins.answer(request, response))
       return;
@@ -53,12 +72,31 @@ export function makeHttpServer(options: HttpOptions): Server {
   });
   server.on('upgrade', (request, socket, head) => {
     if (pathOf(request) !== '/graphql') return turnAway(socket, '404 Not Found');
+    if (state.draining) return turnAway(socket, '503 Service Unavailable');
     const asking = origins.asking(request);
     // A browser asks nobody before it opens a WebSocket: this is the only place where a foreign page is stopped.
     if (asking === 'foreign') return turnAway(socket, '403 Forbidden');
     webSockets.accept(request, socket, head, { cookie: asking !== 'any' });
   });
-  return server;
+  return {
+    server,
+    drain() {
+      state.draining = true;
+      // Not the HTTP server's own close: that cuts idle connections at once, on which a vote may be coming in just now.
+      return new Promise((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+    },
+  };
+
+  function note(request: IncomingMessage, response: InstanceType<typeof Answer>): void {
+    const arrived = performance.now();
+    const { method } = request;
+    const fields = { requestId: response.identify(), method, path: pathOf(request).slice(0, 200) };
+    response.on('close', () => {
+      // A client that left before the answer has no status.
+      const status = response.headersSent ? response.statusCode : null;
+      log.debug({ ...fields, status, ms: Math.round(performance.now() - arrived) }, 'a request');
+    });
+  }
 
   /** Where pages of other origins may ask. */
   function isOpen({ url = '' }: IncomingMessage): boolean {
@@ -66,7 +104,7 @@ export function makeHttpServer(options: HttpOptions): Server {
   }
 
   function fault(response: ServerResponse, error: unknown): void {
-    const { message, extensions } = engine.mask(error);
+    const { message, extensions } = engine.mask(error, response instanceof Answer ? response : null);
     if (response.headersSent) response.destroy();
     else
       sendJson(
@@ -86,17 +124,23 @@ export function makeHttpServer(options: HttpOptions): Server {
       case '/healthz':
         return sendJson(response, 200, '{"status":"alive"}');
       case '/readyz':
-        try {
-          await options.ready();
-          return sendJson(response, 200, '{"status":"ready"}');
-        } catch (error) {
-          log.warn({ err: error }, 'not ready');
-          return sendJson(response, 503, '{"status":"not ready","missing":["database"]}');
-        }
+        return answerReady(response);
+      case '/metrics': {
+        const { type, text } = await options.metrics();
+        return send(response, 200, type, text);
+      }
       default:
         if (plain.handle(request, response, await contextOf(request, response))) return;
         return sendError(response, 404, `There is nothing at ${pathOf(request).slice(0, 100)}.`);
     }
+  }
+
+  async function answerReady(response: ServerResponse): Promise<void> {
+    if (state.draining) return sendJson(response, 503, '{"status":"draining"}');
+    const { missing, degraded } = await options.ready();
+    const lacking = degraded.length === 0 ? {} : { degraded };
+    if (missing.length === 0) sendJson(response, 200, JSON.stringify({ status: 'ready', ...lacking }));
+    else sendJson(response, 503, JSON.stringify({ status: 'not ready', missing, ...lacking }));
   }
 
   async function operate(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -249,6 +293,7 @@ export function makeHttpServer(options: HttpOptions): Server {
       services,
       viewer,
       voterToken: voterToken ?? null,
+      origin: response instanceof Answer ? response : null,
       keepVoterToken: isOwnPage(request) ? (token) => keepCookie(response, token, addresses.isSecure(request)) : null,
     });
     const viewer = readViewer({ authorization, cookie, voterToken }, services.voters, services.accounts);

@@ -47,7 +47,7 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
           try {
             return await engine.watchPlain(id, context, outlet, after, presence);
           } catch (error) {
-            return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error)];
+            return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin)];
           }
         };
       const expiresAt = context.viewer.account?.expiresAt;

@@ -24,7 +24,7 @@ export interface Waiting {
 export interface Polling {
   wait(request: IncomingMessage, response: ServerResponse, waiting: Waiting): void;
   readonly size: number;
-  /** Answers all that wait, with nothing. */
+  /** Answers all that wait, with nothing; from then on nobody is held. */
   close(): void;
 }
 
@@ -59,10 +59,12 @@ class Answer extends Outlet {
 
 export function makePolling(clock: Clock): Polling {
   const all = new Set<() => void>();
+  let closing = false;
 
   return {
     wait(_, response, waiting) {
-      const { start, after, waitMs, nothing, refuse } = waiting;
+      const { start, after, nothing, refuse } = waiting;
+      const waitMs = closing ? 0 : waiting.waitMs;
       let over = false;
       let leave: Stop | null = null;
       const finish = (say: () => void): void => {
@@ -90,6 +92,7 @@ export function makePolling(clock: Clock): Polling {
       return all.size;
     },
     close() {
+      closing = true;
       for (const end of [...all]) end();
     },
   };

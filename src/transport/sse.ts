@@ -12,6 +12,7 @@ import { asGraphQLError } from '../graphql/errors.ts';
 import { Outlet, type Update } from '../live/mailbox.ts';
 import { chunk, serverSentEvent } from './frames.ts';
 import type { Liveness } from './liveness.ts';
+import { spread } from './spread.ts';
 
 const HEADERS = {
   'content-type': 'text/event-stream; charset=utf-8',
@@ -46,8 +47,10 @@ export interface EventStreams {
   /** A result that is there at once, as a stream of one event. */
   single(response: ServerResponse, result: ExecutionResult): void;
   readonly size: number;
-  /** Ends all streams. */
-  close(): void;
+  /** Those that stream GraphQL; the others stream plain results. */
+  readonly graphql: number;
+  /** Ends all streams, spread over `spreadMs`; each client is told to come back after a pause of its own. */
+  close(spreadMs: number): void;
 }
 
 /** How the events of a stream read: GraphQL in distinct connections mode, or plain results. */
@@ -83,7 +86,7 @@ const PLAIN: Dialect = {
 class Stream extends Outlet {
   private readonly response: ServerResponse;
   private readonly socket: Socket;
-  private readonly dialect: Dialect;
+  readonly dialect: Dialect;
   private lastBacklog = 0;
   private leave: Stop | null = null;
   private isOpen = false;
@@ -159,6 +162,16 @@ class Stream extends Outlet {
     this.response.end();
   }
 
+  /** Ends it so that the client comes back, to whoever takes it then. */
+  sendAway(retryMs: number): void {
+    if (this.isOver) return;
+    // Also one that is still being let in: the 204 of a stream that never opened would end it for good.
+    this.open();
+    this.socket.write(chunk(Buffer.from(`retry: ${retryMs}\n\n`)));
+    this.finish();
+    this.socket.destroySoon();
+  }
+
   closed(): void {
     this.isOver = true;
     this.leave?.();
@@ -186,6 +199,14 @@ function hello(): Buffer {
 
 export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams {
   const streams = new Set<Stream>();
+  /** Set once it closes: until when, and what ends with the last stream. */
+  let closing: { readonly end: number; readonly spreadMs: number } | null = null;
+  const timers = new Set<Stop>();
+
+  /** Clients come back within a part of the time that the others take to leave. */
+  function sendAway(stream: Stream, spreadMs: number): void {
+    stream.sendAway(Math.floor(500 + Math.random() * (spreadMs / 2 + 500)));
+  }
 
   function make(
     request: IncomingMessage,
@@ -208,7 +229,12 @@ export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams
       forget();
       streams.delete(stream);
       stream.closed();
+      if (closing !== null && streams.size === 0) stopTimers();
     });
+    if (closing !== null) {
+      const { end, spreadMs } = closing;
+      timers.add(clock.after(Math.random() * (end - clock.now()), () => sendAway(stream, spreadMs)));
+    }
     return stream;
   }
 
@@ -240,10 +266,21 @@ export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams
     get size() {
       return streams.size;
     },
-    close() {
-      for (const stream of streams) stream.finish();
+    get graphql() {
+      let count = 0;
+      for (const stream of streams) if (stream.dialect === GRAPHQL) count++;
+      return count;
+    },
+    close(spreadMs) {
+      closing = { end: clock.now() + spreadMs, spreadMs };
+      timers.add(spread(clock, [...streams], spreadMs, (stream) => sendAway(stream, spreadMs)));
     },
   };
+
+  function stopTimers(): void {
+    for (const stop of timers) stop();
+    timers.clear();
+  }
 }
 
 /** The cursor that a client comes back with. */

@@ -3,6 +3,7 @@
  * through it: the iterator that it is given never yields, its `return()` takes the outlet off its group, and the outlet
  * writes the group's bytes straight to the socket.
  */
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { GraphQLError } from 'graphql';
@@ -12,15 +13,21 @@ import { LIMITS } from '../access/limits.ts';
 import { type Credentials, readViewer, type Viewer, withoutSession } from '../access/viewer.ts';
 import { type PollcastError, UnavailableError } from '../core/errors.ts';
 import type { Clock, Log, Stop } from '../core/ports.ts';
-import type { Context, Services } from '../graphql/builder.ts';
+import type { Context, Origin, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import { Outlet, type Update } from '../live/mailbox.ts';
+import { readId } from './answer.ts';
 import { Frames, nextPrefix } from './frames.ts';
 import type { Liveness } from './liveness.ts';
+import { spread } from './spread.ts';
 
 /** Bytes that a client may leave unread before it is not read from any more. */
 const UNREAD_BYTES = 256 * 1024;
+/** How long a connection that is sent away waits for the answers to what it asked. */
+const ANSWER_MS = 1_000;
+/** How long the other side may take to say goodbye. */
+const GOODBYE_MS = 2_000;
 
 /** RFC 6455's registry; clients take it for a fault that passes. */
 const TRY_AGAIN_LATER = 1013;
@@ -29,6 +36,8 @@ export interface WebSockets {
   /** Takes an upgrade request over; without `cookie` who asks is not known by the browser's cookie. */
   accept(request: IncomingMessage, socket: Duplex, head: Buffer, may: { readonly cookie: boolean }): void;
   readonly size: number;
+  /** How many subscriptions run on them. */
+  readonly watching: number;
   /** Closes all connections with `code`, spread over `spreadMs`, and cuts who does not answer. */
   close(code: number, reason: string, spreadMs: number): Promise<void>;
 }
@@ -52,17 +61,32 @@ function framesOf(update: Update): Frames {
 }
 
 /** A connection's socket, and what keeps it honest. */
-class Connection {
+class Connection implements Origin {
   readonly webSocket: WebSocket;
   readonly socket: Duplex;
   heard = true;
   operations = 0;
   /** Of the moment in which the viewer's token expires. */
   stopTimer: Stop | null = null;
+  subscriptions = 0;
+  /** Called once when nothing but subscriptions runs. */
+  whenAnswered: (() => void) | null = null;
+  /** What the upgrade request called itself; made when it is needed. */
+  private id: string | null;
 
-  constructor(webSocket: WebSocket, socket: Duplex) {
+  constructor(webSocket: WebSocket, socket: Duplex, id: string | null) {
     this.webSocket = webSocket;
     this.socket = socket;
+    this.id = id;
+  }
+
+  get logFields(): { readonly connectionId: string } {
+    this.id ??= randomUUID();
+    return { connectionId: this.id };
+  }
+
+  get isAnswered(): boolean {
+    return this.operations <= this.subscriptions;
   }
 
   get isOpen(): boolean {
@@ -170,9 +194,14 @@ export function makeWebSockets(options: {
   readonly liveness: Liveness;
   readonly clock: Clock;
   readonly log: Log;
+  /** Whether each connection has its lines at `debug`. */
+  readonly logRequests: boolean;
 }): WebSockets {
-  const { engine, services, liveness, clock, log } = options;
+  const { engine, services, liveness, clock, log, logRequests } = options;
   const connections = new Set<Connection>();
+  let watching = 0;
+  /** Set once all are being sent away: called when the last is gone. */
+  let whenEmpty: (() => void) | null = null;
   const server = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -184,7 +213,7 @@ export function makeWebSockets(options: {
   const protocol = makeServer<Record<string, unknown>, Extra>({
     connectionInitWaitTimeout: LIMITS.connectionInitMs,
     onConnect({ connectionParams, extra }) {
-      const context = contextOf(extra.credentials, connectionParams ?? {});
+      const context = contextOf(extra, connectionParams ?? {});
       if (!(context instanceof Promise)) {
         extra.context = context;
         return;
@@ -221,7 +250,13 @@ export function makeWebSockets(options: {
         connection.operations--;
         return started;
       }
-      subscription.joined(started);
+      watching++;
+      connection.subscriptions++;
+      subscription.joined(() => {
+        watching--;
+        connection.subscriptions--;
+        started();
+      });
       if (!connection.isOpen) void subscription.return();
       return { ...args, contextValue: subscription };
     },
@@ -234,7 +269,9 @@ export function makeWebSockets(options: {
       return engine.execute(contextValue.prepared, contextValue.variables, contextValue.context);
     },
     onComplete({ extra }) {
-      extra.connection.operations--;
+      const { connection } = extra;
+      connection.operations--;
+      if (connection.whenAnswered !== null && connection.isAnswered) connection.whenAnswered();
     },
   });
 
@@ -251,7 +288,7 @@ export function makeWebSockets(options: {
     });
   }
 
-  function contextOf(credentials: Credentials, params: Record<string, unknown>): Context | Promise<Context> {
+  function contextOf({ connection, credentials }: Extra, params: Record<string, unknown>): Context | Promise<Context> {
     const textOf = (name: string): string | undefined => {
       const value = Object.hasOwn(params, name) ? params[name] : undefined;
       return typeof value === 'string' ? value : undefined;
@@ -265,12 +302,15 @@ export function makeWebSockets(options: {
       viewer: known,
       keepVoterToken: null,
       voterToken: voterToken ?? null,
+      origin: connection,
     });
     return viewer instanceof Promise ? viewer.then(context) : context(viewer);
   }
 
-  function open(webSocket: WebSocket, socket: Duplex, credentials: Credentials): void {
-    const connection = new Connection(webSocket, socket);
+  function open(webSocket: WebSocket, socket: Duplex, credentials: Credentials, id: string | null): void {
+    const connection = new Connection(webSocket, socket, id);
+    const opened = logRequests ? clock.now() : 0;
+    if (logRequests) log.debug(connection.logFields, 'a WebSocket opened');
     connections.add(connection);
     const forget = liveness.add({
       look() {
@@ -305,7 +345,7 @@ export function makeWebSockets(options: {
       if (isBinary) return webSocket.close(CloseCode.BadRequest, 'Text messages only');
       receive?.(String(data)).catch((error: unknown) => {
         if (!connection.isOpen) return;
-        log.error({ err: error }, 'a WebSocket message failed');
+        log.error({ err: error, ...connection.logFields }, 'a WebSocket message failed');
         webSocket.close(CloseCode.InternalServerError, 'Internal error');
       });
       // Who does not read its answers may not ask for more.
@@ -314,13 +354,16 @@ export function makeWebSockets(options: {
         socket.once('drain', () => webSocket.resume());
       }
     });
-    webSocket.on('error', (error) => log.debug({ err: error }, 'a WebSocket failed'));
+    webSocket.on('error', (error) => log.debug({ err: error, ...connection.logFields }, 'a WebSocket failed'));
     webSocket.on('close', (code, reason) => {
       forget();
       connection.stopTimer?.();
       connections.delete(connection);
+      if (logRequests)
+        log.debug({ ...connection.logFields, closeCode: code, ms: clock.now() - opened }, 'a WebSocket closed');
+      if (connections.size === 0) whenEmpty?.();
       closed(code, String(reason)).catch((error: unknown) =>
-        log.error({ err: error }, 'a WebSocket did not close well'),
+        log.error({ err: error, ...connection.logFields }, 'a WebSocket did not close well'),
       );
     });
   }
@@ -334,25 +377,46 @@ export function makeWebSockets(options: {
         cookie: may.cookie ? cookie : undefined,
         voterToken: typeof voterToken === 'string' ? voterToken : undefined,
       };
-      server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, credentials));
+      const id = readId(request.headers['x-request-id']);
+      server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, credentials, id));
     },
     get size() {
       return connections.size;
     },
+    get watching() {
+      return watching;
+    },
     async close(code, reason, spreadMs) {
       const all = [...connections];
-      const gone = all.map(
-        (connection, index) =>
-          new Promise<void>((resolve) => {
-            const { webSocket } = connection;
-            if (webSocket.readyState === webSocket.CLOSED) return resolve();
-            webSocket.once('close', () => resolve());
-            setTimeout(() => webSocket.close(code, reason), (spreadMs * index) / all.length);
-            setTimeout(() => webSocket.terminate(), spreadMs + 2_000).unref();
-          }),
-      );
-      await Promise.all(gone);
+      const gone = all.length === 0 ? null : new Promise<void>((resolve) => (whenEmpty = resolve));
+      const stop = spread(clock, all, spreadMs, (connection) => sendAway(connection, code, reason));
+      await gone;
+      stop();
       server.close();
     },
   };
+
+  /** Takes no more of its messages, answers those that it has, and closes. */
+  function sendAway(connection: Connection, code: number, reason: string): void {
+    const { webSocket } = connection;
+    let stop: Stop = () => {};
+    let closing = false;
+    const close = (): void => {
+      if (closing) return;
+      closing = true;
+      stop();
+      webSocket.close(code, reason);
+      // Else its goodbye would not be heard.
+      webSocket.resume();
+      stop = clock.after(GOODBYE_MS, () => webSocket.terminate());
+    };
+    webSocket.once('close', () => stop());
+    if (connection.isAnswered) {
+      close();
+      return;
+    }
+    webSocket.pause();
+    stop = clock.after(ANSWER_MS, close);
+    connection.whenAnswered = () => void setImmediate(close);
+  }
 }

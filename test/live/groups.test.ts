@@ -83,7 +83,7 @@ function groupOf(everyMs = 0) {
   const time = manualClock();
   const encoded: number[] = [];
   let emptied = 0;
-  const slow = makeSlowReaders(time.clock, 30_000, () => {});
+  const slow = makeSlowReaders(time.clock, 30_000);
   const group = makeGroup<number>({
     clock: time.clock,
     slow,

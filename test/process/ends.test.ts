@@ -62,6 +62,7 @@ describe('wrong starts', PATIENCE, () => {
       liveIntervalMs: 100,
       logLevel: 'info',
       access: { jwt: null, pollCreation: 'open', corsOrigins: [], trustedProxies: [] },
+      drainMs: 10_000,
     });
     expect(Object.isFrozen(config)).toBe(true);
   });
@@ -180,7 +181,7 @@ describe('clean ends', PATIENCE, () => {
     const script = `
       import { startApp } from ${JSON.stringify(new URL('../../dist/app.js', import.meta.url).href)};
       import { readConfig } from ${JSON.stringify(new URL('../../dist/config.js', import.meta.url).href)};
-      const app = await startApp(readConfig({ PORT: '0', DATA_DIR: ${JSON.stringify(folder.path)}, LOG_LEVEL: 'error' }));
+      const app = await startApp(readConfig({ PORT: '0', DATA_DIR: ${JSON.stringify(folder.path)}, LOG_LEVEL: 'error', DRAIN_MS: '100' }));
       console.log(app.url);
       process.stdin.once('data', async () => {
         await app.stop();

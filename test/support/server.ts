@@ -30,6 +30,7 @@ export async function startServer(env: Record<string, string> = {}, parts: Parts
     SECRET: TEST_SECRET,
     LIVE_INTERVAL_MS: '20',
     LOG_LEVEL: 'error',
+    DRAIN_MS: '0',
     ...env,
   });
   const app = await startApp(config, parts);
@@ -58,7 +59,7 @@ export interface ServerProcess extends AsyncDisposable {
 export async function spawnServer(env: Record<string, string>): Promise<ServerProcess> {
   const child = spawn(process.execPath, [join(ROOT, 'dist/main.js')], {
     cwd: env.DATA_DIR ?? tmpdir(),
-    env: { PATH: process.env.PATH ?? '', PORT: '0', LOG_LEVEL: 'error', ...env },
+    env: { PATH: process.env.PATH ?? '', PORT: '0', LOG_LEVEL: 'error', DRAIN_MS: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
