@@ -115,6 +115,11 @@ export function managesPoll({ organizerKeyHash, account }: Viewer, poll: Poll): 
   return timingSafeEqual(Buffer.from(organizerKeyHash, 'hex'), Buffer.from(poll.organizerKeyHash, 'hex'));
 }
 
+/** A DRAFT is nobody's but its organizers'. */
+export function seesPoll(viewer: Viewer, poll: Poll): boolean {
+  return poll.status !== 'DRAFT' || managesPoll(viewer, poll);
+}
+
 /** Throws `NotAllowedError` unless the viewer manages the poll. */
 export function requireManager(viewer: Viewer, poll: Poll): void {
   requireSession(viewer);

@@ -277,6 +277,8 @@ export interface Store {
     decide: (poll: Poll) => void,
   ): Promise<PollChange | null>;
   findBallot(pollId: string, voterKey: string): Promise<BallotRecord | null>;
+  /** Which of these have a ballot in the poll. */
+  votersAmong(pollId: string, voterKeys: readonly string[]): Promise<ReadonlySet<string>>;
   /**
    * Ballots of the poll up to that version, in the order of their voter keys, after `after`, at most `most`. `last` goes on
    * from there; null: that was all.

@@ -1,5 +1,5 @@
 /** From counts (tally key to votes) to results. Pure; the same counts give the same results everywhere. */
-import type { Poll, PollStatus } from './poll.ts';
+import type { Poll, PollStatus, ResultsVisibility } from './poll.ts';
 import { choiceId } from './poll.ts';
 import { countRunoff, type RankedOrder } from './runoff.ts';
 
@@ -39,6 +39,8 @@ export interface Results {
   readonly pollId: string;
   readonly version: number;
   readonly status: PollStatus;
+  /** Who may see what follows: of the same moment as the counts, so that neither is judged by another's. */
+  readonly visibility: ResultsVisibility;
   readonly ballotCount: number;
   readonly tallies: readonly Tally[];
   readonly runoff: { readonly rounds: readonly RunoffRound[]; readonly winner: ChoiceView | null } | null;
@@ -61,7 +63,8 @@ export function countResults(
   at: { readonly version: number; readonly ballotCount: number; readonly updatedAt: number },
   counts: Counts,
 ): Results {
-  const head = { pollId: poll.id, version: at.version, status: poll.status, ballotCount: at.ballotCount };
+  const { id: pollId, status, resultsVisibility: visibility } = poll;
+  const head = { pollId, version: at.version, status, visibility, ballotCount: at.ballotCount };
   if (poll.kind === 'RATING') {
     return { ...head, tallies: [], runoff: null, rating: summarize(poll, counts), updatedAt: at.updatedAt };
   }

@@ -6,6 +6,7 @@ import { GraphQLError } from 'graphql';
 import type { Accounts } from '../access/accounts.ts';
 import type { Viewer } from '../access/viewer.ts';
 import type { Voters } from '../access/voters.ts';
+import type { ShownAs } from '../core/visibility.ts';
 import type { Hub, PollView } from '../live/hub.ts';
 import type { Audit } from '../polls/audit.ts';
 import type { Codes } from '../polls/codes.ts';
@@ -40,6 +41,8 @@ export interface Context {
   readonly keepVoterToken: ((token: string) => boolean) | null;
   /** Where the poll stands, given to a query that waited for it with a whole group; null: it is gone. */
   readonly standing?: PollView | null;
+  /** As whom a whole group is shown results; null: as the viewer. */
+  readonly shownAs?: ShownAs | null;
   /** The voter token that came with the request itself, to be given back; null where a cookie holds it. */
   readonly voterToken: string | null;
   /** Null for what is run for a whole group. */

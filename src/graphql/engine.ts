@@ -22,9 +22,10 @@ import {
 } from 'graphql';
 import { LRUCache } from 'lru-cache';
 import { LIMITS } from '../access/limits.ts';
-import { NOBODY, refusalOf } from '../access/viewer.ts';
-import { PollcastError } from '../core/errors.ts';
+import { managesPoll, NOBODY, refusalOf, seesPoll, voterIn } from '../access/viewer.ts';
+import { PollcastError, pollNotFound } from '../core/errors.ts';
 import type { Log, Stop } from '../core/ports.ts';
+import type { ShownAs } from '../core/visibility.ts';
 import type { PollView, Watch } from '../live/hub.ts';
 import type { Outlet } from '../live/mailbox.ts';
 import type { Context, Origin } from './builder.ts';
@@ -212,16 +213,19 @@ export function makeEngine(log: Log): Engine {
         };
         const source: unknown = await createSourceEventStream(args);
         if (!(source instanceof LiveSource)) return masked(asResult(source), context).errors ?? [];
+        const seat = await seatOf(source.pollId, context, (as) => ({
+          groupKey: groupKey(prepared, variables, context, as),
+          encode: encoderFor(prepared, variables, groupContext(prepared, context, as), source),
+        }));
         return await context.services.hub.watch(
           {
+            ...(prepared.personal ? unclaimed(seat) : seat),
             pollId: source.pollId,
             topic: source.topic,
-            groupKey: groupKey(prepared, variables, context),
             after: after ?? source.after,
             everyMs: source.everyMs,
             // Who looks at the audience is not part of it.
             presence: source.topic === 'audience' ? 'none' : 'staying',
-            encode: encoderFor(prepared, variables, groupContext(prepared, context), source),
           },
           outlet,
         );
@@ -249,14 +253,17 @@ export function makeEngine(log: Log): Engine {
       const refused = engine.refusal(prepared.operation, context);
       if (refused !== null) return [refused];
       try {
+        const seat = await seatOf(wait.pollId, context, (as) => ({
+          groupKey: groupKey(prepared, variables, context, as),
+          encode: encodeQuery(prepared, variables, groupContext(prepared, context, as)),
+        }));
         return await context.services.hub.watch(
           {
+            ...(prepared.personal ? unclaimed(seat) : seat),
             pollId: wait.pollId,
             topic: 'results',
-            groupKey: groupKey(prepared, variables, context),
             after: wait.afterVersion,
             everyMs: 0,
-            encode: encodeQuery(prepared, variables, groupContext(prepared, context)),
             presence: wait.afterVersion === null ? 'none' : 'returning',
           },
           outlet,
@@ -271,12 +278,11 @@ export function makeEngine(log: Log): Engine {
       if (refused !== null) throw refused;
       const prepared = engine.prepare(PLAIN, null);
       if (isRefusal(prepared)) throw new Error(`The plain query is not in order: ${prepared.join()}`);
-      const whole = encodeQuery(prepared, { pollId }, groupContext(prepared, context));
-      const encode = async (view: PollView): Promise<Buffer> => inside(await whole(view));
-      return context.services.hub.watch(
-        { pollId, topic: 'results', groupKey: 'plain', after, everyMs: 0, encode, presence },
-        outlet,
-      );
+      const seat = await seatOf(pollId, context, (as) => {
+        const whole = encodeQuery(prepared, { pollId }, groupContext(prepared, context, as));
+        return { groupKey: `plain ${as}`, encode: async (view) => inside(await whole(view)) };
+      });
+      return context.services.hub.watch({ ...seat, pollId, topic: 'results', after, everyMs: 0, presence }, outlet);
     },
 
     mask: (error, origin) => maskError(error, log, origin),
@@ -321,17 +327,47 @@ function originOf(context: unknown): Origin | null {
     : null;
 }
 
-function groupKey(prepared: Prepared, variables: Variables, context: Context): string {
+type Served = Pick<Watch, 'groupKey' | 'encode'>;
+
+/**
+ * How this viewer is served, and how once it has voted. Throws `NotFoundError` where there is no such poll, or none that it may
+ * know of (L7).
+ */
+async function seatOf(
+  pollId: string,
+  { services, viewer }: Context,
+  serve: (as: ShownAs) => Served,
+): Promise<Served & Pick<Watch, 'claim'>> {
+  let poll = await services.hub.poll(pollId);
+  // What is remembered may be a moment old, and a draft is opened some day.
+  if (poll !== null && !seesPoll(viewer, poll)) poll = (await services.hub.read(pollId))?.poll ?? null;
+  if (poll === null || !seesPoll(viewer, poll)) throw pollNotFound(pollId);
+  if (managesPoll(viewer, poll)) return { ...serve('manager'), claim: null };
+  const voter = voterIn(viewer, poll);
+  if (voter === null) return { ...serve('other'), claim: null };
+  return {
+    ...serve('other'),
+    claim: { voterKey: services.voters.keyOf(poll.id, voter), asVoter: serve('voter') },
+  };
+}
+
+/** A personal operation is run for its viewer each time: what it may see is seen then. */
+function unclaimed(seat: Served & Pick<Watch, 'claim'>): Served & Pick<Watch, 'claim'> {
+  return { ...seat, claim: null };
+}
+
+function groupKey(prepared: Prepared, variables: Variables, context: Context, as: ShownAs): string {
   const inner = prepared.innerVariables.map((name) => variables?.[name]);
-  return JSON.stringify([prepared.id, inner, prepared.personal ? context.viewer : 0]);
+  return JSON.stringify([prepared.id, inner, prepared.personal ? context.viewer : as]);
 }
 
 /** Only a personal operation is run for its viewer; any other for nobody, whoever was the first of the group (L9). */
-function groupContext(prepared: Prepared, context: Context): Context {
+function groupContext(prepared: Prepared, context: Context, as: ShownAs): Context {
   const { services, viewer } = context;
   return {
     services,
     viewer: prepared.personal ? viewer : NOBODY,
+    shownAs: prepared.personal ? null : as,
     voterToken: null,
     keepVoterToken: null,
     origin: null,

@@ -1,11 +1,11 @@
 /** The subscriptions on a poll, and the query that polls for its results. */
 import { LIMITS } from '../access/limits.ts';
 import { InvalidInputError } from '../core/errors.ts';
-import type { Results } from '../core/tally.ts';
 import type { PollView, Topic } from '../live/hub.ts';
 import { builder } from './builder.ts';
 import { PollType } from './polls.ts';
 import { PollResults } from './results.ts';
+import { shownResults, visible } from './shown.ts';
 
 const PollAudience = builder.objectRef<{ pollId: string; watching: number }>('PollAudience').implement({
   description: 'How many watch a poll now.',
@@ -32,10 +32,11 @@ builder.queryField('pollResults', (t) =>
       }),
     },
     resolve: async (_, { pollId, afterVersion, waitMs }, ctx) => {
-      if (ctx.standing !== undefined) return ctx.standing?.results() ?? null;
+      if (ctx.standing !== undefined) return ctx.standing === null ? null : shownResults(ctx.standing, ctx);
       const wait = readWait(afterVersion, waitMs);
       if (wait !== null) await ctx.services.hub.newer(pollId, wait.afterVersion, wait.waitMs);
-      return (await ctx.services.hub.read(pollId))?.results() ?? null;
+      const view = visible(await ctx.services.hub.read(pollId), ctx);
+      return view === null ? null : shownResults(view, ctx);
     },
   }),
 );
@@ -108,9 +109,9 @@ builder.subscriptionFields((t) => ({
         throw new InvalidInputError(`everyMs: ${everyMs}, must be 0 to ${MOST_EVERY_MS}.`);
       }
       const source = { pollId, topic: 'results', after: afterVersion ?? null, everyMs: everyMs ?? 0 } as const;
-      return new LiveSource<Results>(source, (view) => view.results());
+      return new LiveSource<PollView>(source, (view) => view);
     },
-    resolve: (results: Results) => results,
+    resolve: (view: PollView, _, ctx) => shownResults(view, ctx),
   }),
   pollChanged: t.field({
     type: PollType,

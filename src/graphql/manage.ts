@@ -169,7 +169,11 @@ builder.mutationFields((t) => ({
       union: union('CreatePoll', 'What createPoll answers.'),
     },
     args: { input: t.arg({ type: CreatePollInput, required: true, description: 'The poll to make.' }) },
-    resolve: (_, { input }, ctx) => ctx.services.manage.create(ctx.viewer, input),
+    resolve: async (_, { input }, ctx) => {
+      const made = await ctx.services.manage.create(ctx.viewer, input);
+      // Who created it bears its key from now on.
+      return { ...made, view: { ...made.view, shownAs: 'manager' as const } };
+    },
   }),
   updatePoll: t.field({
     type: UpdatePollSuccess,

@@ -16,6 +16,7 @@ import type { ChoiceView } from '../core/tally.ts';
 import type { PollView } from '../live/hub.ts';
 import { builder, type Context } from './builder.ts';
 import { Choice, PollResults, PollStatus, words } from './results.ts';
+import { shownResults, visible } from './shown.ts';
 
 export const PollKind = builder.enumType('PollKind', {
   description: 'What a ballot of the poll holds.',
@@ -37,12 +38,12 @@ export const VoterIdentity = builder.enumType('VoterIdentity', {
 });
 
 export const ResultsVisibility = builder.enumType('ResultsVisibility', {
-  description: 'Who sees tallies when. Turnout is always visible.',
+  description: 'Who sees tallies, runoff and rating when; organizers always do. Turnout is always visible.',
   values: words(VISIBILITIES, {
     ALWAYS: 'Everybody, at any time.',
-    AFTER_VOTE: 'Who has voted. Not supported yet.',
-    AFTER_CLOSE: 'Everybody, once the poll is closed. Not supported yet.',
-    ORGANIZERS: 'Organizers only. Not supported yet.',
+    AFTER_VOTE: 'Who has voted, as long as the ballot stands; also after the poll is closed only they.',
+    AFTER_CLOSE: 'Everybody, once the poll is closed.',
+    ORGANIZERS: 'Organizers only.',
   }),
 });
 
@@ -156,7 +157,7 @@ PollType.implement({
     results: t.field({
       type: PollResults,
       description: 'The results as they stand now.',
-      resolve: (view) => view.results(),
+      resolve: (view, _, ctx) => shownResults(view, ctx),
     }),
     viewerBallot: t.field({
       type: Ballot,
@@ -233,7 +234,7 @@ builder.queryFields((t) => ({
       id: t.arg.id({ description: "The poll's id." }),
       joinCode: t.arg.string({ description: "The poll's join code, in any case." }),
     },
-    resolve: (_, by, ctx) => ctx.services.manage.find(by),
+    resolve: async (_, by, ctx) => visible(await ctx.services.manage.find(by), ctx),
   }),
   polls: t.field({
     type: PollConnection,

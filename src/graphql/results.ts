@@ -1,6 +1,7 @@
 /** The counted side of the contract: results, tallies, runoffs and ratings. */
 import { POLL_STATUSES } from '../core/poll.ts';
 import type { ChoiceView, RatingSummary, Results, RunoffRound, Tally } from '../core/tally.ts';
+import type { ShownResults } from '../core/visibility.ts';
 import { builder } from './builder.ts';
 
 /** The values of an enum, each with its description. */
@@ -98,7 +99,7 @@ const RatingSummaryType = builder.objectRef<RatingSummary>('RatingSummary').impl
   }),
 });
 
-export const PollResults = builder.objectRef<Results>('PollResults').implement({
+export const PollResults = builder.objectRef<ShownResults>('PollResults').implement({
   description: 'The whole counted state of a poll at one version: it replaces all that came before.',
   fields: (t) => ({
     pollId: t.exposeID('pollId', { description: 'The poll.' }),

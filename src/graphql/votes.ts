@@ -14,6 +14,7 @@ import type { PollView } from '../live/hub.ts';
 import type { BatchVotesResult, VoteResult } from '../polls/intake.ts';
 import { builder, type Context } from './builder.ts';
 import { PollType } from './polls.ts';
+import { shownTo } from './shown.ts';
 
 const VoteOutcome = builder.enumType('VoteOutcome', {
   description: 'What became of a vote.',
@@ -159,7 +160,7 @@ builder.mutationFields((t) => ({
       const { voter, token, isNew } = ofCode(ctx, input) ?? voterOf(ctx, poll, input.voterToken) ?? newVoter(ctx);
       const result = await ctx.services.intake.cast(voter, input);
       const kept = isNew && token !== null && ctx.keepVoterToken?.(token) === true;
-      return { ...result, voterToken: kept ? null : token };
+      return { ...result, view: shownTo(result.view, 'voter', ctx), voterToken: kept ? null : token };
     },
   }),
   retractVote: t.field({
@@ -173,7 +174,7 @@ builder.mutationFields((t) => ({
     resolve: async (_, { input }, ctx) => {
       requireSession(ctx.viewer);
       const voter = voterOf(ctx, await ctx.services.hub.poll(input.pollId), input.voterToken)?.voter ?? null;
-      return { view: await ctx.services.intake.retract(voter, input.pollId) };
+      return { view: shownTo(await ctx.services.intake.retract(voter, input.pollId), 'other', ctx) };
     },
   }),
   castVotes: t.field({

@@ -14,7 +14,7 @@ import { makeSlowReaders } from './slow.ts';
 import { makeTeller } from './teller.ts';
 import { type HubStats, makeWatched, type PollView, type Watch, type Watched } from './watched.ts';
 
-export type { HubStats, PollView, Topic, Watch } from './watched.ts';
+export type { Claim, HubStats, PollView, Topic, Watch } from './watched.ts';
 
 export interface Hub {
   /** The poll's settings, perhaps a moment old: good for checking a ballot, whose revision is checked again at the commit. */
@@ -34,6 +34,11 @@ export interface Hub {
   distrust(pollId: string): void;
   /** Subscribes. Rejects with `NotFoundError` where there is no such poll (L7). Resolves once the first update is on its way. */
   watch(watch: Watch, outlet: Outlet): Promise<Stop>;
+  /**
+   * Before a vote of this voter is cast, or taken back: its subscriptions wait until the returned function says whether the voter
+   * has a ballot now (null: unknown). See `Watched.hold`.
+   */
+  hold(pollId: string, voterKey: string): (voted: boolean | null) => void;
   /** Resolves when the results are newer than `afterVersion` or `waitMs` have passed, or the poll is not there. */
   newer(pollId: string, afterVersion: number, waitMs: number): Promise<void>;
   readonly watching: number;
@@ -59,6 +64,7 @@ export interface HubOptions {
 }
 
 const NOTHING = Buffer.alloc(0);
+const nothing = (): void => {};
 
 /** Rings once whatever comes. */
 class Bell extends Outlet {
@@ -101,7 +107,7 @@ export function makeHub(options: HubOptions): Hub {
     watched: () => [...polls.values()].map(({ watched }) => watched.known),
   });
   const unlisten = presence.listen((pollId) => polls.get(pollId)?.watched.showAudience());
-  const parts = { memory, presence, clock, log, slow, pace, intervalMs, stats: options.stats, viewOf, onEmpty };
+  const parts = { store, memory, presence, clock, log, slow, pace, intervalMs, stats: options.stats, viewOf, onEmpty };
 
   return {
     poll(id) {
@@ -146,6 +152,7 @@ export function makeHub(options: HubOptions): Hub {
       if (known !== null) memory.doubt(known);
     },
     watch,
+    hold: (pollId, voterKey) => polls.get(pollId)?.watched.hold(voterKey) ?? nothing,
     newer,
     get watching() {
       let count = 0;

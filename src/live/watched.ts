@@ -1,9 +1,11 @@
 /** A poll that somebody watches in this process: its groups, how often they are told, and how many they are. */
 import type { PollcastError } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
-import type { Clock, Log, Metrics, Presence, Stop } from '../core/ports.ts';
+import type { Clock, Log, Metrics, Presence, Stop, Store } from '../core/ports.ts';
 import type { Results } from '../core/tally.ts';
+import type { ShownAs } from '../core/visibility.ts';
 import { makeAudience } from './audience.ts';
+import { makeClaims } from './claims.ts';
 import { type Group, makeGroup, type Standing } from './group.ts';
 import type { Outlet } from './mailbox.ts';
 import { isStale, type Known, type Memory } from './memory.ts';
@@ -17,10 +19,17 @@ export interface PollView {
   results(): Results | Promise<Results>;
   /** How many watch it now, over all transports. */
   watching(): number;
+  /** As whom it is shown, where that is known already; else who asks decides. */
+  readonly shownAs?: ShownAs;
 }
 
 /** `results` moves with every vote, `poll` with changes of the poll itself, `audience` with those who come and go. */
 export type Topic = 'results' | 'poll' | 'audience';
+
+export interface Claim {
+  readonly voterKey: string;
+  readonly asVoter: Pick<Watch, 'groupKey' | 'encode'>;
+}
 
 export interface Watch {
   readonly pollId: string;
@@ -31,6 +40,8 @@ export interface Watch {
   readonly after: number | null;
   readonly everyMs: number;
   readonly encode: (view: PollView) => Promise<Buffer> | Buffer;
+  /** A known voter without a ballot yet, in a poll that shows more after the vote: how it is served once it has one. */
+  readonly claim?: Claim | null;
   /** Whether it counts as watching. `returning`: it leaves with the first update and is expected back for the next. */
   readonly presence: 'staying' | 'returning' | 'none';
 }
@@ -46,6 +57,11 @@ export interface Watched {
   poke(): void;
   /** The same, after a change of the poll itself; final results go out at once (L6). */
   announce(): void;
+  /**
+   * A vote of this voter is on its way, or a retraction: its subscriptions wait, so that none gets the version that it makes as
+   * the one it no longer is. The returned function ends that: whether the voter has a ballot now; null: that is not known.
+   */
+  hold(voterKey: string): (voted: boolean | null) => void;
   /** Elsewhere the number of those who watch has changed. */
   showAudience(): void;
   /** Ends all subscriptions; there is no such poll any more. */
@@ -54,6 +70,7 @@ export interface Watched {
 }
 
 export interface WatchedOptions {
+  readonly store: Store;
   readonly memory: Memory;
   readonly presence: Presence;
   readonly clock: Clock;
@@ -77,7 +94,7 @@ interface Item {
 }
 
 export function makeWatched(known: Known, options: WatchedOptions): Watched {
-  const { memory, presence, clock, log, viewOf } = options;
+  const { store, memory, presence, clock, log, viewOf } = options;
   const groups = new Map<string, Item>();
   const throttle = makeThrottle(
     clock,
@@ -92,6 +109,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   /** What was sent last. */
   let shown = known.state;
   let over = false;
+  const claims = makeClaims({ store, pollId: known.id, log, enter });
 
   const watched: Watched = {
     known,
@@ -103,8 +121,8 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
     async join(wish, outlet) {
       joining++;
       try {
-        const group = groupOf(wish);
-        const leave = await group.join(outlet, await standingOf(wish.topic), wish.after);
+        const isClaimed = wish.claim != null && known.state?.poll.resultsVisibility === 'AFTER_VOTE';
+        const leave = await (isClaimed ? claims.join(wish, outlet) : enter(wish, outlet));
         if (wish.presence === 'none') return leave;
         const gone = audience.enter(wish.presence === 'returning');
         return () => {
@@ -116,6 +134,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
         leaveIfEmpty();
       }
     },
+    hold: claims.hold,
     poke: throttle.poke,
     announce() {
       if (known.state?.poll.status === 'CLOSED') void emit();
@@ -134,6 +153,10 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
     },
   };
   return watched;
+
+  async function enter(wish: Watch, outlet: Outlet): Promise<Stop> {
+    return groupOf(wish).join(outlet, await standingOf(wish.topic), wish.after);
+  }
 
   function leaveIfEmpty(): void {
     if (!over && groups.size === 0 && joining === 0 && audience.size === 0) options.onEmpty(watched);
@@ -196,6 +219,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   async function emit(): Promise<void> {
     try {
       if (isStale(known)) await memory.fresh(known);
+      if (known.state !== null) await claims.settle(known.state.poll.revision);
       // Whoever looked may have sent it already.
       if (over || known.state === null || known.state === shown) return;
       shown = known.state;

@@ -1,6 +1,6 @@
 /** Casting and retracting: check the ballot, hand it to the batcher, say what became of it. */
 import { randomUUID } from 'node:crypto';
-import { accountVoter, requireManager, type Viewer, voterIn } from '../access/viewer.ts';
+import { accountVoter, managesPoll, requireManager, type Viewer, voterIn } from '../access/viewer.ts';
 import { isCoded, isCodedIn, type Voters } from '../access/voters.ts';
 import { type BallotContent, type BallotInput, decodeBallot, encodeBallot } from '../core/ballot.ts';
 import {
@@ -13,7 +13,8 @@ import {
   UnavailableError,
 } from '../core/errors.ts';
 import { BOUNDS, type Poll, statusAt } from '../core/poll.ts';
-import type { Clock, Receipt, Store, VoteEnd } from '../core/ports.ts';
+import type { BallotEntry, CastOutcome, Clock, Receipt, Store, VoteEnd } from '../core/ports.ts';
+import type { ShownAs } from '../core/visibility.ts';
 import type { Hub, PollView } from '../live/hub.ts';
 import type { Audit } from './audit.ts';
 import type { Batcher } from './batcher.ts';
@@ -48,6 +49,8 @@ export interface Intake {
   /** Up to 1 000 ballots of named voters; what is wrong with one is said under its index (V8). */
   castMany(viewer: Viewer, batch: BatchVotes): Promise<BatchVotesResult>;
   retract(voter: string | null, pollId: string): Promise<PollView>;
+  /** As whom the viewer sees the results of the poll now (L8). */
+  shownAs(viewer: Viewer, poll: Poll): Promise<ShownAs>;
   ballotOf(viewer: Viewer, poll: Poll): Promise<(BallotContent & { readonly castAt: number }) | null>;
 }
 
@@ -79,12 +82,27 @@ export function makeIntake(options: {
       if (poll === null) throw pollNotFound(pollId);
       if (voter === null) throw new NotAllowedError('There is no ballot of yours to retract: nobody is known to ask.');
       if (isCoded(voter) && !isCodedIn(pollId, voter)) throw new InvalidInputError('voterToken: is of another poll.');
-      const change = await store.retractBallot(pollId, voters.keyOf(pollId, voter), clock.now(), (found) =>
-        requireRetractable(found, clock.now()),
-      );
-      if (change === null) throw new NotAllowedError('There is no ballot of yours in this poll.');
-      hub.committed(change);
+      const voterKey = voters.keyOf(pollId, voter);
+      const release = hub.hold(pollId, voterKey);
+      let voted: boolean | null = null;
+      try {
+        const change = await store.retractBallot(pollId, voterKey, clock.now(), (found) =>
+          requireRetractable(found, clock.now()),
+        );
+        voted = false;
+        if (change === null) throw new NotAllowedError('There is no ballot of yours in this poll.');
+        hub.committed(change);
+      } finally {
+        release(voted);
+      }
       return viewNow(pollId);
+    },
+
+    async shownAs(viewer, poll) {
+      if (managesPoll(viewer, poll)) return 'manager';
+      const voter = poll.resultsVisibility === 'AFTER_VOTE' ? voterIn(viewer, poll) : null;
+      if (voter === null) return 'other';
+      return (await store.findBallot(poll.id, voters.keyOf(poll.id, voter))) === null ? 'other' : 'voter';
     },
 
     async ballotOf(viewer, poll) {
@@ -136,14 +154,16 @@ export function makeIntake(options: {
         const known = poll instanceof Promise ? await poll : poll;
         if (known === null) throw pollNotFound(vote.pollId);
         requireIdentity(known, voter);
-        const outcome = await batcher.cast({
+        const voterKey = voters.keyOf(known.id, voter);
+        const entry = {
           pollId: known.id,
-          voterKey: voters.keyOf(known.id, voter),
+          voterKey,
           content: checked(known, vote),
           revision: known.revision,
           receiptId,
           coded: known.voterIdentity === 'CODE',
-        });
+        };
+        const outcome = await (known.resultsVisibility === 'AFTER_VOTE' ? castHeld(entry) : batcher.cast(entry));
         switch (outcome.kind) {
           case 'NOT_FOUND':
             hub.removed(vote.pollId);
@@ -166,6 +186,19 @@ export function makeIntake(options: {
     } catch (error) {
       options.onVote?.(error instanceof PollcastError ? error.code : 'FAULT', performance.now() - arrived);
       throw error;
+    }
+  }
+
+  /** The voter's own subscriptions get the version that the ballot makes as a voter's. */
+  async function castHeld(entry: BallotEntry): Promise<CastOutcome> {
+    const release = hub.hold(entry.pollId, entry.voterKey);
+    let voted: boolean | null = null;
+    try {
+      const outcome = await batcher.cast(entry);
+      if ('receipt' in outcome || outcome.kind === 'ALREADY_VOTED') voted = true;
+      return outcome;
+    } finally {
+      release(voted);
     }
   }
 

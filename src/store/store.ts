@@ -109,6 +109,15 @@ export function makeStore(database: Database): Store {
         return retract(tx, pollId, voterKey, nowMs);
       }),
 
+    votersAmong: (pollId, voterKeys) =>
+      retry(async () => {
+        const rows = await database.rows(
+          'SELECT voter_key::text AS voter_key FROM ballots WHERE poll_id = $1 AND voter_key = ANY($2::uuid[])',
+          [pollId, [...voterKeys]],
+        );
+        return new Set(rows.map((row) => text(row.voter_key)));
+      }),
+
     findBallot: (pollId, voterKey) =>
       retry(async () => {
         const [row] = await db

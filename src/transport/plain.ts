@@ -56,7 +56,10 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
         return true;
       }
       try {
-        answer(request, response, url.searchParams, start, context.viewer);
+        answer(request, response, url.searchParams, start, context.viewer, () => {
+          const poll = context.services.hub.known(id)?.poll;
+          return poll?.resultsVisibility === 'ALWAYS' && poll.status !== 'DRAFT';
+        });
       } catch (error) {
         if (!(error instanceof InvalidInputError)) throw error;
         refuse(response, [asGraphQLError(error)]);
@@ -71,6 +74,7 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
     params: URLSearchParams,
     startAs: (presence: Watch['presence']) => Waiting['start'],
     viewer: Viewer,
+    isPublic: () => boolean,
   ): void {
     const asked = readWhole(params, 'afterVersion', Number.MAX_SAFE_INTEGER);
     const waitMs = readWhole(params, 'waitMs', LIMITS.waitMs) ?? 0;
@@ -78,7 +82,7 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
       throw new InvalidInputError('waitMs: takes afterVersion, the version that you have.');
     const after = asked ?? versionOf(request.headers['if-none-match']);
     // A second in a CDN absorbs a crowd; an answer that was waited for belongs to who waited.
-    const cache = waitMs > 0 ? 'no-store' : 'public, max-age=1';
+    const cache = (): string => (waitMs > 0 ? 'no-store' : isPublic() ? 'public, max-age=1' : 'private, no-store');
     polling.wait(request, response, {
       start: startAs(waitMs > 0 ? 'returning' : 'none'),
       after,
@@ -88,11 +92,11 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
           .writeHead(200, {
             'content-type': 'application/json; charset=utf-8',
             'content-length': payload.length,
-            'cache-control': cache,
+            'cache-control': cache(),
             etag: `"v${cursor}"`,
           })
           .end(request.method === 'HEAD' ? undefined : payload),
-      nothing: () => response.writeHead(304, { 'cache-control': cache, etag: `"v${after}"` }).end(),
+      nothing: () => response.writeHead(304, { 'cache-control': cache(), etag: `"v${after}"` }).end(),
       refuse: (errors) => refuse(response, errors),
     });
   }

@@ -106,10 +106,11 @@ function peer(inbox: Inbox<Event>, controls: Pick<Peer, 'pause' | 'resume'>, clo
   };
 }
 
-export type Connect = (graphql: string, watch: Watch, query?: string) => Promise<Peer>;
+/** `who`: the headers that say who asks; over WebSocket they go as connection parameters. */
+export type Connect = (graphql: string, watch: Watch, query?: string, who?: Record<string, string>) => Promise<Peer>;
 
 /** graphql-transport-ws by hand, so that nothing between the socket and the test retries or hides. */
-export const overWebSocket: Connect = async (graphql, watch, query = WATCH) => {
+export const overWebSocket: Connect = async (graphql, watch, query = WATCH, who = {}) => {
   const inbox = new Inbox<Event>();
   const socket = new WebSocket(graphql.replace('http', 'ws'), 'graphql-transport-ws');
   socket.on('message', (data) => {
@@ -126,12 +127,13 @@ export const overWebSocket: Connect = async (graphql, watch, query = WATCH) => {
     socket.once('open', resolve);
     socket.once('error', reject);
   });
-  socket.send(JSON.stringify({ type: 'connection_init' }));
+  const { 'pollcast-voter': voterToken, ...params } = who;
+  socket.send(JSON.stringify({ type: 'connection_init', payload: { ...params, voterToken } }));
   return peer(inbox, { pause: () => socket.pause(), resume: () => socket.resume() }, () => socket.terminate());
 };
 
 /** GraphQL over SSE (distinct connections mode) on a socket of its own. */
-export const overEvents: Connect = async (graphql, watch, query = WATCH) => {
+export const overEvents: Connect = async (graphql, watch, query = WATCH, who = {}) => {
   const inbox = new Inbox<Event>();
   const { hostname, port, pathname } = new URL(graphql);
   let socket: Socket | null = null;
@@ -140,7 +142,7 @@ export const overEvents: Connect = async (graphql, watch, query = WATCH) => {
     port,
     path: pathname,
     method: 'POST',
-    headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
+    headers: { 'content-type': 'application/json', accept: 'text/event-stream', ...who },
     createConnection: () => (socket = connect({ host: hostname, port: Number(port), highWaterMark: 1024 } as never)),
   });
   response.on('response', (message) => {
