@@ -1,12 +1,14 @@
 /**
- * Watched polls are compared with the database, all in one query: every few seconds, and whenever something may have been
- * missed. What other instances did is seen here, whatever was announced and whatever was lost (M2). Never two at once.
+ * Watched polls are compared with the database, a thousand in one query: every few seconds, and whenever something may have
+ * been missed. What other instances did is seen here, whatever was announced and whatever was lost (M2). Never two at once.
  */
 import type { Clock, Log, Stop, Store } from '../core/ports.ts';
 import type { Known, Memory } from './memory.ts';
 
 /** Instances that lost the bus together do not ask together. */
 const JITTER_MS = 100;
+/** 10 000 in one query keep the event loop for 17 ms, in ten queries for 3 ms each, and cost half as much. */
+const AT_ONCE = 1_000;
 /** Looks at polls that are behind, side by side. */
 const LOOKS = 8;
 
@@ -66,7 +68,10 @@ export function makeReconciler(options: {
     }
     running = true;
     try {
-      const behind = await compare(polls);
+      const behind: Known[] = [];
+      for (let from = 0; from < polls.length && !stopped; from += AT_ONCE) {
+        behind.push(...(await compare(polls.slice(from, from + AT_ONCE))));
+      }
       const look = async (): Promise<void> => {
         for (let known = behind.pop(); known !== undefined; known = behind.pop()) await memory.fresh(known);
       };
