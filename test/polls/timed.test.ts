@@ -222,6 +222,18 @@ describe.each(BACKENDS)('timed polls on %s', (_, openBackend) => {
     }, 'it is closed');
   });
 
+  test('M6 by the clock of the machine: not before its time, and without anybody asking', async () => {
+    await using storage = await openBackend();
+    await using own = await startServer(storage.env);
+    const closesAt = Date.now() + 1_500;
+    const poll = await createPoll(own.graphql, { closesAt: new Date(closesAt).toISOString() });
+    await using watcher = await overWebSocket(own.graphql, { pollId: poll.id });
+    await watcher.next();
+    expect(await watcher.next()).toMatchObject({ isFinal: true, version: 2 });
+    expect(Date.now()).toBeGreaterThanOrEqual(closesAt);
+    expect((await timed(poll, own.graphql)).closedAt).toBe(new Date(closesAt).toISOString());
+  });
+
   test('hundreds that close in the same moment all do, and nothing is left behind', async () => {
     const closesAt = inMs(4_000);
     const polls = await Promise.all(Array.from({ length: 200 }, () => createPoll(graphql, { closesAt })));
