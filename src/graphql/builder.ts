@@ -24,7 +24,7 @@ export interface Context {
   /** Keeps a new voter token for the viewer, where the transport can (a browser's cookie). True: the caller need not see it. */
   readonly keepVoterToken: ((token: string) => boolean) | null;
   /** Where the poll stands, given to a query that waited for it with a whole group; null: it is gone. */
-  readonly standing?: PollView | null;
+  readonly standing?: Pick<PollView, 'results'> | null;
   /** The voter token that came with the request itself, to be given back; null where a cookie holds it. */
   readonly voterToken: string | null;
 }

@@ -11,9 +11,12 @@ const MIGRATION_LOCK = 7_655_283;
 
 export interface Database {
   readonly kind: 'pglite' | 'postgres';
+  /** For single statements; those that belong together go through `transaction`. */
   readonly drizzle: PgDatabase<PgQueryResultHKT>;
+  /** Commits when `work` resolves. On Postgres each statement may take `limitMs`, 10 s where it is not given. */
+  transaction<T>(work: (tx: PgDatabase<PgQueryResultHKT>) => Promise<T>, limitMs?: number): Promise<T>;
   /** A statement of the hot path, prepared once a connection where the driver can. Its own transaction. */
-  rows(text: string, params: unknown[]): Promise<readonly Record<string, unknown>[]>;
+  rows(text: string, params: unknown[], limitMs?: number): Promise<readonly Record<string, unknown>[]>;
   close(): Promise<void>;
 }
 
@@ -30,13 +33,9 @@ export async function openDatabase(where: {
 async function openUrl(url: string): Promise<Database> {
   const { default: postgres } = await import('postgres');
   const { drizzle } = await import('drizzle-orm/postgres-js');
+  const { drizzle: overCallback } = await import('drizzle-orm/pg-proxy');
   const { migrate } = await import('drizzle-orm/postgres-js/migrator');
-  const client = postgres(url, {
-    max: 10,
-    connect_timeout: 10,
-    onnotice: () => {},
-    connection: { application_name: 'pollcast' },
-  });
+  const { openPool } = await import('./pool.ts');
   try {
     // Instances that start at once migrate one after the other; the lock goes with this connection, however it ends.
     const migrator = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
@@ -47,14 +46,29 @@ async function openUrl(url: string): Promise<Database> {
       await migrator.end({ timeout: 5 });
     }
   } catch (error) {
-    await client.end({ timeout: 5 });
     throw new InvalidInputError(`DATABASE_URL: cannot open the database: ${reason(error)}`);
   }
+  const pool = openPool(url);
   return {
     kind: 'postgres',
-    drizzle: drizzle(client),
-    rows: async (text, params) => client.unsafe(text, params.map(asParameter), { prepare: true }),
-    close: () => client.end({ timeout: 5 }),
+    drizzle: overCallback(async (text, params, method) => ({
+      rows: await pool.use<unknown[]>(({ sql }) => {
+        const query = sql.unsafe(text, params);
+        return method === 'all' ? query.values() : query;
+      }),
+    })),
+    transaction: pool.transaction,
+    rows: (text, params, limitMs) => {
+      const parameters = params.map(asParameter);
+      return pool.use(async ({ sql }) => {
+        if (limitMs === undefined) return sql.unsafe(text, parameters, { prepare: true });
+        await sql.unsafe(`SET statement_timeout = ${limitMs}`);
+        const rows = await sql.unsafe(text, parameters);
+        await sql.unsafe('RESET statement_timeout');
+        return rows;
+      }, limitMs);
+    },
+    close: pool.close,
   };
 }
 
@@ -87,6 +101,7 @@ async function openFolder(folder: string): Promise<Database> {
     return {
       kind: 'pglite',
       drizzle: db,
+      transaction: (work) => db.transaction(work),
       rows: async (text, params) => (await open.query<Record<string, unknown>>(text, params)).rows,
       close: async () => {
         await open.close();

@@ -9,9 +9,13 @@ import { castBallots } from './cast.ts';
 import { type Database, openDatabase } from './open.ts';
 import { number, readCounts, readPoll, text } from './records.ts';
 import { ballots, polls, tallies } from './tables.ts';
+import { isCollision, isLoss, isTrouble } from './trouble.ts';
 
 type Tx = PgDatabase<PgQueryResultHKT>;
 const TRIES = 5;
+/** Dropping the ballots of a large poll takes its time, counting all again takes more. */
+const DROP_MS = 60_000;
+const RECOUNT_MS = 3_600_000;
 
 /** Opens the store; see `openDatabase` for what throws. */
 export async function openStore(where: {
@@ -23,7 +27,8 @@ export async function openStore(where: {
 
 export function makeStore(database: Database): Store {
   const db = database.drizzle;
-  const inTransaction = <T>(work: (tx: Tx) => Promise<T>): Promise<T> => retry(() => db.transaction(work));
+  const inTransaction = <T>(work: (tx: Tx) => Promise<T>, limitMs?: number): Promise<T> =>
+    retry(() => database.transaction(work, limitMs));
 
   return {
     kind: database.kind,
@@ -34,15 +39,15 @@ export function makeStore(database: Database): Store {
     insertPoll: (poll) => retry(async () => insert(db, poll)),
 
     findPollId: (joinCode) =>
-      retry(async () => {
+      repeat(async () => {
         const [row] = await db.select({ id: polls.id }).from(polls).where(eq(polls.joinCode, joinCode));
         return row?.id ?? null;
       }),
 
-    loadPoll: (id, knownVersion) => retry(() => load(db, id, knownVersion ?? null)),
+    loadPoll: (id, knownVersion) => repeat(() => load(db, id, knownVersion ?? null)),
 
     cursors: (ids) =>
-      retry(async () => {
+      repeat(async () => {
         const rows = await database.rows('SELECT id, version, revision FROM polls WHERE id = ANY($1::text[])', [
           [...ids],
         ]);
@@ -51,7 +56,7 @@ export function makeStore(database: Database): Store {
         );
       }),
 
-    listPolls: (filter) => retry(async () => list(db, filter)),
+    listPolls: (filter) => repeat(async () => list(db, filter)),
 
     changePoll: (id, nowMs, decide) =>
       inTransaction(async (tx) => {
@@ -60,7 +65,7 @@ export function makeStore(database: Database): Store {
         const patch = decide(poll);
         if (patch !== null) await apply(tx, poll, patch, nowMs);
         return snapshot(tx, id);
-      }),
+      }, DROP_MS),
 
     deletePoll: (id) =>
       inTransaction(async (tx) => {
@@ -69,9 +74,9 @@ export function makeStore(database: Database): Store {
         await tx.delete(tallies).where(eq(tallies.pollId, id));
         await tx.delete(polls).where(eq(polls.id, id));
         return true;
-      }),
+      }, DROP_MS),
 
-    castBallots: (entries, nowMs) => retry(() => castBallots(database, entries, nowMs)),
+    castBallots: (entries, nowMs) => repeat(() => castBallots(database, entries, nowMs)),
 
     retractBallot: (pollId, voterKey, nowMs, decide) =>
       inTransaction(async (tx) => {
@@ -82,7 +87,7 @@ export function makeStore(database: Database): Store {
       }),
 
     findBallot: (pollId, voterKey) =>
-      retry(async () => {
+      repeat(async () => {
         const [row] = await db
           .select({ content: ballots.content, castAt: ballots.castAt })
           .from(ballots)
@@ -92,7 +97,7 @@ export function makeStore(database: Database): Store {
 
     recount: () => retry(() => recount(database)),
     ping: () =>
-      retry(async () => {
+      repeat(async () => {
         await database.rows('SELECT 1', []);
       }),
     close: () => database.close(),
@@ -228,10 +233,11 @@ WHERE coalesce(kept.votes, 0) <> coalesce(counted.votes, 0) ORDER BY poll_id, wh
 
 async function recount(database: Database): ReturnType<Store['recount']> {
   // One statement sees one moment, so it may run while votes come in.
-  const rows = await database.rows(RECOUNT, []);
+  const rows = await database.rows(RECOUNT, [], RECOUNT_MS);
   const [totals] = await database.rows(
     'SELECT (SELECT count(*)::int FROM polls) AS polls, (SELECT count(*)::int FROM ballots) AS ballots',
     [],
+    RECOUNT_MS,
   );
   const differences = rows.map(
     (row): Discrepancy => ({
@@ -244,16 +250,15 @@ async function recount(database: Database): ReturnType<Store['recount']> {
   return { polls: number(totals?.polls), ballots: number(totals?.ballots), differences };
 }
 
-/** A serialization failure or a deadlock is sent again; a lost connection is said as such. All statements here can be repeated. */
+/** A collision is tried again at once; where the database cannot do its work, that is said as such. */
 async function retry<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
     } catch (error) {
       if (error instanceof PollcastError) throw error;
-      const code = codeOf(error);
-      if ((code === '40001' || code === '40P01') && attempt < TRIES) continue;
-      if (isConnectionTrouble(code)) {
+      if (isCollision(error) && attempt < TRIES) continue;
+      if (isCollision(error) || isTrouble(error)) {
         throw new UnavailableError('The database does not answer at the moment; try again.', { cause: error });
       }
       throw error;
@@ -261,13 +266,7 @@ async function retry<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-function codeOf(error: unknown): string {
-  for (let at: unknown = error; at instanceof Error; at = at.cause) {
-    if ('code' in at && typeof at.code === 'string') return at.code;
-  }
-  return '';
-}
-
-function isConnectionTrouble(code: string): boolean {
-  return /^(08|57P0|53300|40001|40P01|CONNECT|E(CONN|PIPE|HOST|TIMEDOUT|NOTFOUND|AI_AGAIN))/.test(code);
+/** For work that may be done twice: where its connection is lost midway, nobody knows whether it was done, and it is done again. */
+function repeat<T>(work: () => Promise<T>): Promise<T> {
+  return retry(() => work().catch((error: unknown) => (isLoss(error) ? work() : Promise.reject(error))));
 }

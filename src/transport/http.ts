@@ -4,9 +4,11 @@ import { type ExecutionResult, GraphQLError } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { LIMITS } from '../access/limits.ts';
 import { readViewer, VOTER_COOKIE, VOTER_HEADER } from '../access/viewer.ts';
+import { UnavailableError } from '../core/errors.ts';
 import type { Log } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from '../graphql/engine.ts';
+import { asGraphQLError } from '../graphql/errors.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
 import { GRAPHIQL, renderPage } from './graphiql.ts';
@@ -161,13 +163,22 @@ export function makeHttpServer(options: HttpOptions): Server {
     const start = (outlet: Outlet, afterVersion: number | null) =>
       engine.wait(prepared, variables, context, { ...wait, afterVersion }, outlet);
     const answer = ({ payload }: Update) => send(response, 200, type, payload);
-    const refuse = async (): Promise<void> => {
-      // There is no such poll: that is an answer like any other, in the words of the query.
-      const result = await engine.execute(prepared, variables, { ...context, standing: null });
+    const refuse = async ([error]: readonly GraphQLError[]): Promise<void> => {
+      // That there is no such poll is an answer like any other; both are said in the words of the query.
+      const isGone = error?.extensions.code === 'NOT_FOUND';
+      const standing = isGone ? null : { results: () => Promise.reject(error) };
+      const result = await engine.execute(prepared, variables, { ...context, standing });
       send(response, 200, type, JSON.stringify(result));
     };
     const now = (): void =>
-      polling.wait(request, response, { start, after: null, waitMs: 0, answer, nothing: refuse, refuse });
+      polling.wait(request, response, {
+        start,
+        after: null,
+        waitMs: 0,
+        answer,
+        nothing: () => void refuse([asGraphQLError(new UnavailableError('The server is shutting down; try again.'))]),
+        refuse,
+      });
     polling.wait(request, response, {
       start,
       after: wait.afterVersion,
