@@ -17,6 +17,7 @@ const NAMES = [
   'votes-pglite',
   'ack-p99',
   'many-polls',
+  'reconcile',
   'transports',
 ];
 const here = (relative) => fileURLToPath(new URL(relative, import.meta.url));

@@ -3,10 +3,11 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { LIMITS } from './access/limits.ts';
 import { makeVoters } from './access/voters.ts';
-import { makeLocalPresence } from './bus/local.ts';
+import { makeLocalBus, makeLocalPresence } from './bus/local.ts';
+import { openRedisBus, type RedisBusOptions } from './bus/redis.ts';
 import { type Config, readSecret } from './config.ts';
 import { InvalidInputError } from './core/errors.ts';
-import type { Clock, Log, Store } from './core/ports.ts';
+import type { Bus, Clock, Log, Presence, Store } from './core/ports.ts';
 import type { Services } from './graphql/builder.ts';
 import { makeEngine } from './graphql/engine.ts';
 import { makeHub } from './live/hub.ts';
@@ -29,6 +30,8 @@ export interface App {
   readonly url: string;
   readonly services: Services;
   readonly store: Store;
+  /** Whether other instances are heard of at once, and what was said. */
+  readonly bus: Pick<Bus, 'alone' | 'connected' | 'stats'>;
   /** How many connections are open now. */
   readonly connections: () => {
     readonly webSockets: number;
@@ -47,6 +50,7 @@ export interface Parts {
   readonly livenessRoundMs?: number;
   readonly stallMs?: number;
   readonly reconcileMs?: number;
+  readonly busTimes?: RedisBusOptions['times'];
 }
 
 /** Starts. Throws `InvalidInputError` where the configuration is at fault, and leaves nothing running then. */
@@ -65,11 +69,13 @@ export async function startApp(config: Config, parts: Parts = {}): Promise<App> 
 async function startOn(store: Store, config: Config, clock: Clock, log: Log, parts: Parts): Promise<App> {
   const voters = makeVoters(readSecret(config));
   const { stallMs, reconcileMs } = parts;
+  const { bus, presence } = openBus(config, clock, log, parts);
   const hub = makeHub({
     store,
     clock,
     log,
-    presence: makeLocalPresence(),
+    bus,
+    presence,
     intervalMs: config.liveIntervalMs,
     ...(stallMs === undefined ? {} : { stallMs }),
     ...(reconcileMs === undefined ? {} : { reconcileMs }),
@@ -94,6 +100,8 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   } catch (error) {
     liveness.stop();
     hub.stop();
+    await presence.close();
+    await bus.close();
     throw error;
   }
   const { port } = server.address() as AddressInfo;
@@ -102,6 +110,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     url: `http://${host}:${port}`,
     services,
     store,
+    bus,
     connections: () => ({
       webSockets: webSockets.size,
       streams: streams.size,
@@ -120,9 +129,16 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
       clearTimeout(patience);
       liveness.stop();
       hub.stop();
+      await presence.close();
+      await bus.close();
       await store.close();
     },
   };
+}
+
+function openBus(config: Config, clock: Clock, log: Log, { busTimes }: Parts): { bus: Bus; presence: Presence } {
+  if (config.redisUrl === null) return { bus: makeLocalBus(), presence: makeLocalPresence() };
+  return openRedisBus({ url: config.redisUrl, clock, log, ...(busTimes === undefined ? {} : { times: busTimes }) });
 }
 
 /** Counts all ballots again; see `Store.recount`. */

@@ -12,6 +12,8 @@ export interface Config {
   readonly host: string;
   /** Null: PGlite in `dataDir`. */
   readonly databaseUrl: string | null;
+  /** Null: one instance alone. */
+  readonly redisUrl: string | null;
   readonly dataDir: string;
   /** Null: made once and kept in `dataDir`. */
   readonly secret: string | null;
@@ -23,7 +25,7 @@ export interface Config {
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What has a name in the design and is not built yet: asking for it must not be answered with something else. */
-const NOT_YET = ['REDIS_URL', 'JWT_SECRET', 'JWKS_URL', 'CORS_ORIGINS'];
+const NOT_YET = ['JWT_SECRET', 'JWKS_URL', 'CORS_ORIGINS'];
 
 /** Throws one `InvalidInputError` that names every mistake. */
 export function readConfig(env: Environment): Config {
@@ -44,6 +46,12 @@ export function readConfig(env: Environment): Config {
     // The value may hold a password: it is not shown.
     wrong.push('DATABASE_URL: must begin with postgres:// or postgresql://');
   }
+  const redisUrl = given('REDIS_URL') ?? null;
+  const wrongRedis = redisUrl === null ? null : wrongRedisUrl(redisUrl);
+  if (wrongRedis !== null) wrong.push(`REDIS_URL: ${wrongRedis}`);
+  if (redisUrl !== null && databaseUrl === null) {
+    wrong.push('REDIS_URL: needs DATABASE_URL; the embedded database serves one process only');
+  }
   const secret = given('SECRET') ?? null;
   if (secret !== null && secret.length < 16) wrong.push('SECRET: must have at least 16 characters');
   if (secret === null && databaseUrl !== null) {
@@ -62,6 +70,7 @@ export function readConfig(env: Environment): Config {
     port: whole('PORT', 4000, 0, 65_535),
     host: given('HOST') ?? '127.0.0.1',
     databaseUrl,
+    redisUrl,
     dataDir: given('DATA_DIR') ?? './data',
     secret,
     liveIntervalMs: whole('LIVE_INTERVAL_MS', 100, 0, 60_000),
@@ -69,6 +78,23 @@ export function readConfig(env: Environment): Config {
   };
   if (wrong.length > 0) throw new InvalidInputError(`The environment is wrong:\n  ${wrong.join('\n  ')}`);
   return Object.freeze(config);
+}
+
+/** What is wrong with it. The value may hold a password: it is not shown. */
+function wrongRedisUrl(text: string): string | null {
+  if (!/^rediss?:\/\/./.test(text)) return 'must begin with redis:// or rediss://';
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || url.hostname === '') return 'is not a URL; a password in it must be percent-encoded';
+  for (const part of [url.username, url.password]) {
+    try {
+      decodeURIComponent(part);
+    } catch {
+      return 'user or password is not percent-encoded as it should be';
+    }
+  }
+  if (!/^\/?\d{0,5}$/.test(url.pathname)) return 'after the host only the number of a database may follow';
+  if (url.search !== '' || url.hash !== '') return 'takes no options after ? or #';
+  return null;
 }
 
 /** The secret from the configuration, else the one that was made for this data folder. The folder must be ours already. */

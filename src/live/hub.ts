@@ -1,47 +1,19 @@
 /**
  * Per process: what is known of each poll, and who waits for the next. A poll that somebody watches is kept current by
- * the commits of this process; a poll that nobody watches is remembered as long as there is room.
- *
- * Results are computed when somebody needs them, at most once a version: a commit costs a few additions.
+ * the commits of this process, by what other instances say, and by looks at the database; a poll that nobody watches is
+ * remembered as long as there is room.
  */
-import { NotFoundError, type PollcastError, pollNotFound } from '../core/errors.ts';
+import { NotFoundError, pollNotFound } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
-import type { Clock, Log, PollChange, PollState, Presence, Stop, Store } from '../core/ports.ts';
-import { addContent, type Counts, countResults, type Results } from '../core/tally.ts';
-import { type Audience, makeAudience } from './audience.ts';
-import { type Group, makeGroup, type Standing } from './group.ts';
+import type { Bus, Clock, Log, PollChange, PollNews, PollState, Presence, Stop, Store } from '../core/ports.ts';
 import type { Outlet } from './mailbox.ts';
+import { type Known, makeMemory } from './memory.ts';
+import { makeReconciler } from './reconcile.ts';
 import { makeSlowReaders } from './slow.ts';
-import { makeThrottle, type Throttle } from './throttle.ts';
+import { makeTeller } from './teller.ts';
+import { type HubStats, makeWatched, type PollView, type Watch, type Watched } from './watched.ts';
 
-/** A poll as it stands. `results` are those of now, never older than the poll. */
-export interface PollView {
-  readonly poll: Poll;
-  results(): Results | Promise<Results>;
-  /** How many watch it now, over all transports. */
-  watching(): number;
-}
-
-/** `results` moves with every vote, `poll` with changes of the poll itself, `audience` with those who come and go. */
-export type Topic = 'results' | 'poll' | 'audience';
-
-export interface Watch {
-  readonly pollId: string;
-  readonly topic: Topic;
-  /** What must be equal for two subscribers to share bytes. */
-  readonly groupKey: string;
-  /** The cursor that the subscriber has: a version, or null for none. */
-  readonly after: number | null;
-  readonly everyMs: number;
-  readonly encode: (view: PollView) => Promise<Buffer> | Buffer;
-  /** Whether it counts as watching. `returning`: it leaves with the first update and is expected back for the next. */
-  readonly presence: 'staying' | 'returning' | 'none';
-}
-
-export interface HubStats {
-  delivered(count: number): void;
-  conflated(): void;
-}
+export type { HubStats, PollView, Topic, Watch } from './watched.ts';
 
 export interface Hub {
   /** The poll's settings, perhaps a moment old: good for checking a ballot, whose revision is checked again at the commit. */
@@ -73,6 +45,7 @@ export interface HubOptions {
   readonly log: Log;
   readonly intervalMs: number;
   readonly stats?: HubStats;
+  readonly bus: Bus;
   /** How many watch a poll, over all instances. */
   readonly presence: Presence;
   /** How often watched polls are compared with the database, where others write to it too. Milliseconds. */
@@ -82,53 +55,43 @@ export interface HubOptions {
   readonly stallMs?: number;
 }
 
-interface Entry {
-  readonly id: string;
-  state: PollState | null;
-  /** The newest version that is known to be committed. */
-  newest: number;
-  /** `state` is behind `newest`, or distrusted: look again before its counts are used. */
-  stale: boolean;
-  results: Results | null;
-  loading: Promise<PollState | null> | null;
-  readonly groups: Map<string, { readonly topic: Topic; readonly group: Group<PollView>; linger: Stop | null }>;
-  /** Subscribers that are being let in. */
-  joining: number;
-  readonly audience: Audience;
-  /** Changes of the audience so far: the cursor of its topic. */
-  audienceChanges: number;
-  throttle: Throttle | null;
-  gone: boolean;
-}
-
 const NOTHING = Buffer.alloc(0);
-/** How long a group that everybody left is kept: those who poll come back, and find their bytes encoded. */
-const LINGER_MS = 5_000;
 
 export function makeHub(options: HubOptions): Hub {
-  const { store, clock, log } = options;
-  const remember = options.remember ?? 10_000;
-  const entries = new Map<string, Entry>();
-  const unlisten = options.presence.listen(showAudience);
-  const stopReconciling = store.exclusive
-    ? () => {}
-    : clock.every(options.reconcileMs ?? 2_000, () => void reconcile());
-  let reconciling = false;
+  const { store, clock, log, bus, presence, intervalMs } = options;
+  /** `leave` ends what was begun with other instances. */
+  const polls = new Map<string, { readonly watched: Watched; readonly leave: Stop }>();
   const slow = makeSlowReaders(clock, options.stallMs ?? 30_000, () => options.stats?.conflated());
+  const memory = makeMemory({
+    store,
+    remember: options.remember ?? 10_000,
+    onNews: (known) => polls.get(known.id)?.watched.announce(),
+    onGone: remove,
+  });
+  const teller = makeTeller({ bus, memory, clock, intervalMs });
+  const reconciler = makeReconciler({
+    store,
+    memory,
+    clock,
+    log,
+    everyMs: options.reconcileMs ?? 2_000,
+    watched: () => [...polls.values()].map(({ watched }) => watched.known),
+  });
+  const unlisten = presence.listen((pollId) => polls.get(pollId)?.watched.showAudience());
+  const parts = { memory, presence, clock, log, slow, intervalMs, stats: options.stats, viewOf, onEmpty };
 
   return {
     poll(id) {
-      const known = entries.get(id)?.state;
-      if (known) return known.poll;
-      return load(entryOf(id)).then((state) => state?.poll ?? null);
+      const known = memory.of(id);
+      return known.state?.poll ?? memory.current(known).then((state) => state?.poll ?? null);
     },
     known(id) {
-      const entry = entries.get(id);
-      return entry?.state ? viewOf(entry) : null;
+      const known = memory.get(id);
+      return known?.state == null ? null : viewOf(known);
     },
     viewOf: (poll) => ({
       poll,
-      watching: () => options.presence.total(poll.id),
+      watching: () => presence.total(poll.id),
       results: async () => {
         const view = await read(poll.id);
         if (view === null) throw pollNotFound(poll.id);
@@ -137,117 +100,133 @@ export function makeHub(options: HubOptions): Hub {
     }),
     read,
     committed(change) {
-      const entry = entries.get(change.pollId);
-      if (entry === undefined) return;
-      // Also while a load is under way: it may have looked before this commit.
-      entry.newest = Math.max(entry.newest, change.version);
-      if (entry.state !== null && change.version <= entry.state.version) return;
-      if (change.version === (entry.state?.version ?? 0) + 1 && entry.state !== null && !entry.stale) {
-        advance(entry, entry.state, change);
-      } else {
-        entry.stale = true;
-      }
-      entry.throttle?.poke();
+      // Where there are others, they are told even of what is not known here any more.
+      const known = bus.alone ? memory.get(change.pollId) : memory.of(change.pollId);
+      if (known === null || !memory.commit(known, change)) return;
+      polls.get(known.id)?.watched.poke();
+      teller.committed(known, change.version);
     },
     changed(state) {
-      const entry = entryOf(state.poll.id);
-      accept(entry, state);
-      announce(entry);
-      return viewOf(entry);
+      const known = memory.of(state.poll.id);
+      memory.accept(known, state);
+      polls.get(known.id)?.watched.announce();
+      teller.changed(known);
+      return viewOf(known);
     },
     removed(pollId) {
-      const entry = entries.get(pollId);
-      if (entry) remove(entry);
+      const known = memory.get(pollId);
+      if (known !== null) remove(known);
+      teller.gone(pollId);
     },
     distrust(pollId) {
-      const entry = entries.get(pollId);
-      if (entry) entry.stale = true;
+      const known = memory.get(pollId);
+      if (known !== null) memory.doubt(known);
     },
     watch,
     newer,
     get watching() {
       let count = 0;
-      for (const entry of entries.values()) for (const { group } of entry.groups.values()) count += group.size;
+      for (const { watched } of polls.values()) count += watched.size;
       return count;
     },
     stop() {
       slow.stop();
       unlisten();
-      stopReconciling();
-      for (const entry of entries.values()) release(entry);
-      entries.clear();
+      reconciler.stop();
+      teller.stop();
+      for (const { watched, leave } of polls.values()) {
+        watched.stop();
+        leave();
+      }
+      polls.clear();
     },
   };
 
-  function release(entry: Entry): void {
-    entry.throttle?.stop();
-    entry.audience.stop();
-    for (const item of entry.groups.values()) item.linger?.();
-  }
-
-  /** Goes to those who look at the audience; their groups see to it that it is once a second at most. */
-  function audienceChanged(pollId: string): void {
-    const entry = entries.get(pollId);
-    if (entry === undefined) return;
-    options.presence.report(pollId, entry.audience.size);
-    showAudience(pollId);
-  }
-
-  function showAudience(pollId: string): void {
-    const entry = entries.get(pollId);
-    if (entry?.state == null) return;
-    entry.audienceChanges++;
-    const standing = { cursor: entry.audienceChanges, final: false, state: viewOf(entry) };
-    for (const { topic, group } of entry.groups.values()) if (topic === 'audience') group.offer(standing);
-  }
-
-  /** One query for all watched polls: what other instances did is seen here, whatever was not announced (M2). */
-  async function reconcile(): Promise<void> {
-    const watched = [...entries.values()].filter((entry) => entry.groups.size > 0 && entry.state !== null);
-    if (reconciling || watched.length === 0) return;
-    reconciling = true;
-    try {
-      const cursors = await store.cursors(watched.map(({ id }) => id));
-      for (const entry of watched) {
-        const now = cursors.get(entry.id);
-        const { state } = entry;
-        if (now === undefined) remove(entry);
-        else if (state !== null && (now.version > state.version || now.revision > state.poll.revision))
-          await load(entry);
-      }
-    } catch (error) {
-      log.warn({ err: error }, 'watched polls could not be compared with the database; the next look comes');
-    } finally {
-      reconciling = false;
-    }
-  }
-
   async function read(id: string): Promise<PollView | null> {
-    const entry = entryOf(id);
-    return (await current(entry)) === null ? null : viewOf(entry);
+    const known = memory.of(id);
+    return (await memory.current(known)) === null ? null : viewOf(known);
+  }
+
+  function viewOf(known: Known): PollView {
+    const { state } = known;
+    if (state === null) throw new Error('A view is taken of a poll that is known.');
+    return { poll: state.poll, results: () => memory.results(known), watching: () => presence.total(known.id) };
   }
 
   async function watch(wish: Watch, outlet: Outlet): Promise<Stop> {
-    const entry = entryOf(wish.pollId);
-    entry.joining++;
-    entry.throttle ??= makeThrottle(
-      clock,
-      () => options.intervalMs,
-      () => void emit(entry),
-    );
+    const known = memory.of(wish.pollId);
+    memory.hold(known);
     try {
-      if ((await current(entry)) === null) throw pollNotFound(wish.pollId);
-      const group = groupOf(entry, wish);
-      const leave = await group.join(outlet, await standingOf(entry, wish.topic), wish.after);
-      if (wish.presence === 'none') return leave;
-      const gone = entry.audience.enter(wish.presence === 'returning');
-      return () => {
-        leave();
-        gone();
-      };
+      if ((await memory.current(known)) === null) throw pollNotFound(wish.pollId);
+      return await watchedOf(known).join(wish, outlet);
     } finally {
-      entry.joining--;
-      forget(entry);
+      memory.release(known);
+    }
+  }
+
+  function watchedOf(known: Known): Watched {
+    const found = polls.get(known.id)?.watched;
+    if (found !== undefined) return found;
+    const watched = makeWatched(known, parts);
+    memory.hold(known);
+    const stops: Stop[] = [() => memory.release(known)];
+    if (!bus.alone) {
+      // It is compared once the subscription stands: what came between the look before and that moment is found then.
+      stops.push(
+        bus.subscribe(
+          known.id,
+          (news) => hear(watched, news),
+          () => reconciler.soon(known),
+        ),
+        presence.follow(known.id),
+      );
+    }
+    polls.set(known.id, {
+      watched,
+      leave: () => {
+        for (const stop of stops) stop();
+      },
+    });
+    return watched;
+  }
+
+  function onEmpty(watched: Watched): void {
+    const entry = polls.get(watched.known.id);
+    if (entry?.watched !== watched) return;
+    polls.delete(watched.known.id);
+    watched.stop();
+    entry.leave();
+  }
+
+  function remove(known: Known): void {
+    memory.drop(known);
+    const entry = polls.get(known.id);
+    if (entry === undefined) return;
+    polls.delete(known.id);
+    entry.watched.fail(pollNotFound(known.id));
+    entry.watched.stop();
+    entry.leave();
+  }
+
+  /** What another instance said. The same again, or something older, does nothing; a deletion is never believed unseen. */
+  function hear(watched: Watched, news: PollNews): void {
+    const { known } = watched;
+    const { state } = known;
+    if (state === null) return;
+    if (news.kind === 'gone') {
+      memory.doubt(known);
+      watched.poke();
+      return;
+    }
+    teller.heard(known.id, news.version);
+    if (news.kind === 'counts' && news.revision <= state.poll.revision) {
+      const { version, ballotCount, updatedAt, counts } = news;
+      if (memory.accept(known, { poll: state.poll, version, ballotCount, updatedAt, counts })) watched.announce();
+    } else if (memory.claim(known, news.version, news.revision)) {
+      if (news.revision <= state.poll.revision) watched.poke();
+      // It may have been closed: that is not kept waiting.
+      else
+        memory.fresh(known).catch((error) => log.warn({ err: error, pollId: known.id }, 'a change could not be read'));
     }
   }
 
@@ -288,181 +267,5 @@ export function makeHub(options: HubOptions): Hub {
         },
       );
     });
-  }
-
-  function entryOf(id: string): Entry {
-    let entry = entries.get(id);
-    if (entry === undefined) {
-      entry = {
-        id,
-        state: null,
-        newest: 0,
-        stale: false,
-        results: null,
-        loading: null,
-        groups: new Map(),
-        joining: 0,
-        audience: makeAudience(clock, () => audienceChanged(id)),
-        audienceChanges: 0,
-        throttle: null,
-        gone: false,
-      };
-      entries.set(id, entry);
-      if (entries.size > remember) evict();
-    }
-    return entry;
-  }
-
-  /** The oldest that nobody watches or waits for. */
-  function evict(): void {
-    for (const entry of entries.values()) {
-      if (entry.groups.size > 0 || entry.joining > 0 || entry.audience.size > 0 || entry.loading !== null) continue;
-      entries.delete(entry.id);
-      return;
-    }
-  }
-
-  function forget(entry: Entry): void {
-    if (entry.groups.size > 0 || entry.joining > 0 || entry.audience.size > 0) return;
-    entry.throttle?.stop();
-    entry.throttle = null;
-    if (entry.state === null) entries.delete(entry.id);
-  }
-
-  /** The state as the database has it; from memory where nobody else can have changed it. */
-  async function current(entry: Entry): Promise<PollState | null> {
-    if (store.exclusive && entry.state !== null && !entry.stale) return entry.state;
-    return load(entry);
-  }
-
-  function load(entry: Entry): Promise<PollState | null> {
-    entry.loading ??= fetch(entry).finally(() => {
-      entry.loading = null;
-      forget(entry);
-    });
-    return entry.loading;
-  }
-
-  async function fetch(entry: Entry): Promise<PollState | null> {
-    const before = entry.state;
-    const wasStale = entry.stale;
-    const loaded = await store.loadPoll(entry.id, wasStale ? undefined : before?.version);
-    if (loaded === null) {
-      if (before !== null) remove(entry);
-      return null;
-    }
-    // Counts are left out only where the version is the one we had then.
-    const counts = loaded.counts ?? before?.counts;
-    // Whoever looked, and for whatever reason: what is new goes to those who watch.
-    if (counts !== undefined && accept(entry, { ...loaded, counts })) announce(entry);
-    return entry.state;
-  }
-
-  /** Takes a whole state over, unless what we have is newer. Whether anything changed. */
-  function accept(entry: Entry, state: PollState): boolean {
-    const old = entry.state;
-    if (old === null || state.version > old.version || (state.version === old.version && entry.stale)) {
-      entry.state = state;
-      entry.results = null;
-      entry.stale = state.version < entry.newest;
-      return true;
-    }
-    if (state.poll.revision <= old.poll.revision) return false;
-    entry.state = { ...old, poll: state.poll };
-    return true;
-  }
-
-  function advance(entry: Entry, state: PollState, change: PollChange): void {
-    const counts: Counts = state.counts;
-    for (const content of change.removed) addContent(counts, content, -1);
-    for (const content of change.added) addContent(counts, content, 1);
-    const { version, ballotCount, updatedAt } = change;
-    entry.state = { poll: state.poll, counts, version, ballotCount, updatedAt };
-    entry.results = null;
-  }
-
-  function viewOf(entry: Entry): PollView {
-    const state = entry.state;
-    if (state === null) throw new Error('A view is taken of a poll that is loaded.');
-    return { poll: state.poll, results: () => resultsOf(entry), watching: () => options.presence.total(entry.id) };
-  }
-
-  function resultsOf(entry: Entry): Results | Promise<Results> {
-    if (entry.stale) {
-      return load(entry).then((state) => {
-        if (state === null) throw pollNotFound(entry.id);
-        return resultsOf(entry);
-      });
-    }
-    if (entry.state === null) throw pollNotFound(entry.id);
-    entry.results ??= countResults(entry.state.poll, entry.state, entry.state.counts);
-    return entry.results;
-  }
-
-  async function standingOf(entry: Entry, topic: Topic): Promise<Standing<PollView>> {
-    if (topic === 'audience') return { cursor: entry.audienceChanges, final: false, state: viewOf(entry) };
-    const results = topic === 'results' ? await resultsOf(entry) : null;
-    const view = viewOf(entry);
-    const final = view.poll.status === 'CLOSED';
-    if (results === null) return { cursor: view.poll.revision, final, state: view };
-    return { cursor: results.version, final: results.status === 'CLOSED', state: { ...view, results: () => results } };
-  }
-
-  function groupOf(entry: Entry, wish: Watch): Group<PollView> {
-    const key = `${wish.topic} ${wish.everyMs} ${wish.groupKey}`;
-    const known = entry.groups.get(key);
-    if (known !== undefined) return known.group;
-    const group = makeGroup<PollView>({
-      clock,
-      slow,
-      everyMs: wish.everyMs,
-      encode: wish.encode,
-      onFault: (error) => log.error({ err: error, pollId: entry.id }, 'an update could not be encoded'),
-      onDelivered: (count) => options.stats?.delivered(count),
-      onEmpty: () => {
-        item.linger?.();
-        item.linger = clock.after(LINGER_MS, () => {
-          if (group.size > 0) return;
-          if (entry.groups.get(key) === item) entry.groups.delete(key);
-          forget(entry);
-        });
-      },
-    });
-    const item: { topic: Topic; group: Group<PollView>; linger: Stop | null } = {
-      topic: wish.topic,
-      group,
-      linger: null,
-    };
-    entry.groups.set(key, item);
-    return group;
-  }
-
-  /** A change of the poll itself goes out at once; so do final results (L6). */
-  function announce(entry: Entry): void {
-    if (entry.state?.poll.status === 'CLOSED') void emit(entry);
-    else entry.throttle?.poke();
-  }
-
-  async function emit(entry: Entry): Promise<void> {
-    try {
-      for (const topic of new Set([...entry.groups.values()].map((item) => item.topic))) {
-        if (topic === 'audience') continue;
-        const standing = await standingOf(entry, topic);
-        for (const item of entry.groups.values()) if (item.topic === topic) item.group.offer(standing);
-      }
-    } catch (error) {
-      // The next change or the next look at the database brings the update.
-      log.warn({ err: error, pollId: entry.id }, 'results could not be read; watchers wait for the next look');
-    }
-  }
-
-  function remove(entry: Entry): void {
-    if (entry.gone) return;
-    entry.gone = true;
-    const gone: PollcastError = pollNotFound(entry.id);
-    for (const { group } of [...entry.groups.values()]) group.fail(gone);
-    release(entry);
-    entries.delete(entry.id);
-    options.presence.report(entry.id, 0);
   }
 }

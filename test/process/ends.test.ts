@@ -32,7 +32,7 @@ describe('wrong starts', PATIENCE, () => {
       LIVE_INTERVAL_MS: 'soon',
       LOG_LEVEL: 'loud',
       SECRET: 'short',
-      REDIS_URL: 'redis://x',
+      REDIS_URL: 'http://u:hidden@h',
       WORKERS: '4',
     });
     expect(code).toBe(1);
@@ -57,12 +57,34 @@ describe('wrong starts', PATIENCE, () => {
       port: 4000,
       host: '127.0.0.1',
       databaseUrl: null,
+      redisUrl: null,
       dataDir: './data',
       secret: null,
       liveIntervalMs: 100,
       logLevel: 'info',
     });
     expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  test('REDIS_URL: what is wrong is named, never shown; it needs DATABASE_URL', () => {
+    const read = (REDIS_URL: string, more = {}) =>
+      readConfig({ REDIS_URL, DATABASE_URL: 'postgres://h/x', SECRET: TEST_SECRET, ...more });
+    for (const url of ['redis://h', 'rediss://u:p%40ss@h:1/15', 'redis://:p@[::1]:6379/', 'redis://h/0']) {
+      expect(read(url).redisUrl).toBe(url);
+    }
+    for (const [url, why] of [
+      ['http://u:hidden@h', /must begin with redis:\/\/ or rediss:\/\//],
+      ['redis://', /must begin with/],
+      ['redis://u:hidden/x@h', /is not a URL; a password in it must be percent-encoded/],
+      ['redis://u:hidden%@h', /not percent-encoded/],
+      ['redis://u:hidden@h/first', /only the number of a database/],
+      ['redis://u:hidden@h/0?tls=no', /takes no options/],
+    ] as const) {
+      expect(() => read(url)).toThrow(/REDIS_URL/);
+      expect(() => read(url)).toThrow(why);
+      expect(() => read(url)).not.toThrow(/hidden/);
+    }
+    expect(() => readConfig({ REDIS_URL: 'redis://h' })).toThrow(/REDIS_URL: needs DATABASE_URL/);
   });
 
   test('an unknown command shows the usage', async () => {

@@ -12,12 +12,15 @@ const CATALOG = {
   postgres: { commands: ['postgres'], debian: 'postgresql', env: 'TEST_DATABASE_URL' },
   redis: { commands: ['redis-server'], debian: 'redis-server', env: 'TEST_REDIS_URL' },
   chromium: { commands: ['chromium', 'chromium-browser', 'google-chrome'], debian: 'chromium', env: 'CHROMIUM_PATH' },
+  openssl: { commands: ['openssl'], debian: 'openssl', env: '' },
   nginx: { commands: ['nginx'], debian: 'nginx', env: '' },
 } as const;
 export type ProgramName = keyof typeof CATALOG;
 
 /** Makes sure of each program, or of its environment variable. Throws the one line that a person must run. */
-export function ensurePrograms(names: readonly ProgramName[] = ['postgres', 'redis', 'chromium', 'nginx']): void {
+export function ensurePrograms(
+  names: readonly ProgramName[] = ['postgres', 'redis', 'openssl', 'chromium', 'nginx'],
+): void {
   install(names.filter((name) => !process.env[CATALOG[name].env] && findProgram(name) === undefined));
 }
 

@@ -1,11 +1,16 @@
 /** A Redis of our own, in a folder that goes away, for tests that break it. */
+import { execFileSync } from 'node:child_process';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { freePort } from './ports.ts';
 import { openSandbox, requireProgram } from './programs.ts';
 
 /** Listens on 127.0.0.1 only and persists nothing; disposing stops it. */
 export interface RedisServer extends AsyncDisposable {
   readonly url: string;
+  /** Where it listens for TLS, and whom to trust then; only with `tls`. */
+  readonly tlsUrl: string;
+  readonly certificate: string;
   stop(signal?: NodeJS.Signals): Promise<void>;
   /** SIGKILL: connections break without a goodbye. */
   kill(): Promise<void>;
@@ -13,12 +18,31 @@ export interface RedisServer extends AsyncDisposable {
   restart(): Promise<void>;
 }
 
-export async function startRedis(): Promise<RedisServer> {
+export interface RedisSettings {
+  /** As in redis.conf: `['--requirepass', 'secret']`. */
+  readonly args?: readonly string[];
+  /** Also listens for TLS, with a certificate of its own for localhost. */
+  readonly tls?: boolean;
+}
+
+export async function startRedis({ args: more = [], tls = false }: RedisSettings = {}): Promise<RedisServer> {
   const program = requireProgram('redis');
   const sandbox = openSandbox('redis', 'SIGTERM');
   const port = await freePort();
+  const tlsPort = tls ? await freePort() : 0;
+  const certificate = join(sandbox.folder, 'certificate.pem');
   const listen = ['--bind', '127.0.0.1', '--port', String(port), '--dir', sandbox.folder];
-  const args = [...listen, '--save', '', '--appendonly', 'no', '--daemonize', 'no'];
+  const args = [...listen, '--save', '', '--appendonly', 'no', '--daemonize', 'no', ...more];
+  if (tls) {
+    const key = join(sandbox.folder, 'key.pem');
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    const files = ['-keyout', key, '-out', certificate];
+    execFileSync(requireProgram('openssl'), ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', ...subject, ...files], {
+      stdio: 'ignore',
+    });
+    args.push('--tls-port', String(tlsPort), '--tls-cert-file', certificate, '--tls-key-file', key);
+    args.push('--tls-ca-cert-file', certificate, '--tls-auth-clients', 'no');
+  }
 
   async function start(): Promise<void> {
     sandbox.start(program, args);
@@ -33,6 +57,8 @@ export async function startRedis(): Promise<RedisServer> {
   }
   return {
     url: `redis://127.0.0.1:${port}`,
+    tlsUrl: `rediss://localhost:${tlsPort}`,
+    certificate,
     stop: sandbox.stop,
     kill: sandbox.kill,
     async restart() {
@@ -56,7 +82,8 @@ function ping(port: number): Promise<void> {
     socket.once('error', reject);
     socket.once('data', (answer) => {
       socket.destroy();
-      if (answer.toString() === '+PONG\r\n') resolve();
+      // That it wants a password is an answer, too.
+      if (/^(\+PONG|-NOAUTH)/.test(answer.toString())) resolve();
       else reject(new Error(`PING was answered by ${answer.toString()}`));
     });
     socket.once('close', () => reject(new Error('closed before an answer')));

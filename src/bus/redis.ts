@@ -1,0 +1,35 @@
+/** The bus and the presence of many instances, over one Redis. */
+import type { Bus, Clock, Log, Presence } from '../core/ports.ts';
+import { makeChannels } from './channels.ts';
+import { openLink } from './link.ts';
+import { makeRedisPresence, type PresenceTimes } from './presence.ts';
+
+export interface RedisBusOptions {
+  /** `redis://` or `rediss://`, with user, password and the number of a database where they are needed. */
+  readonly url: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly times?: Partial<PresenceTimes> & { readonly pulseMs?: number };
+}
+
+/** Never throws for want of a Redis: whatever its state, the instance serves, and what is missed is read from the database. */
+export function openRedisBus({ url, clock, log, times = {} }: RedisBusOptions): {
+  readonly bus: Bus;
+  readonly presence: Presence;
+} {
+  const { pulseMs, ...presenceTimes } = times;
+  const link = openLink({ url, clock, log, ...(pulseMs === undefined ? {} : { pulseMs }) });
+  const channels = makeChannels({ link, clock, log });
+  const presence = makeRedisPresence({ link, channels, clock, log, times: presenceTimes });
+  const bus: Bus = {
+    alone: false,
+    get connected() {
+      return link.connected;
+    },
+    stats: channels.stats,
+    publish: channels.say,
+    subscribe: (pollId, onNews, onStanding) => channels.listen(pollId, { onNews, onStanding }),
+    close: link.close,
+  };
+  return { bus, presence };
+}

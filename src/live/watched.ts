@@ -1,0 +1,212 @@
+/** A poll that somebody watches in this process: its groups, how often they are told, and how many they are. */
+import type { PollcastError } from '../core/errors.ts';
+import type { Poll } from '../core/poll.ts';
+import type { Clock, Log, Presence, Stop } from '../core/ports.ts';
+import type { Results } from '../core/tally.ts';
+import { makeAudience } from './audience.ts';
+import { type Group, makeGroup, type Standing } from './group.ts';
+import type { Outlet } from './mailbox.ts';
+import { isStale, type Known, type Memory } from './memory.ts';
+import type { SlowReaders } from './slow.ts';
+import { makeThrottle } from './throttle.ts';
+
+/** A poll as it stands. `results` are those of now, never older than the poll. */
+export interface PollView {
+  readonly poll: Poll;
+  results(): Results | Promise<Results>;
+  /** How many watch it now, over all transports. */
+  watching(): number;
+}
+
+/** `results` moves with every vote, `poll` with changes of the poll itself, `audience` with those who come and go. */
+export type Topic = 'results' | 'poll' | 'audience';
+
+export interface Watch {
+  readonly pollId: string;
+  readonly topic: Topic;
+  /** What must be equal for two subscribers to share bytes. */
+  readonly groupKey: string;
+  /** The cursor that the subscriber has: a version, or null for none. */
+  readonly after: number | null;
+  readonly everyMs: number;
+  readonly encode: (view: PollView) => Promise<Buffer> | Buffer;
+  /** Whether it counts as watching. `returning`: it leaves with the first update and is expected back for the next. */
+  readonly presence: 'staying' | 'returning' | 'none';
+}
+
+export interface HubStats {
+  delivered(count: number): void;
+  conflated(): void;
+}
+
+export interface Watched {
+  readonly known: Known;
+  /** How many subscribers there are. */
+  readonly size: number;
+  join(wish: Watch, outlet: Outlet): Promise<Stop>;
+  /** Something is new: it goes out as soon as the interval allows. */
+  poke(): void;
+  /** The same, after a change of the poll itself; final results go out at once (L6). */
+  announce(): void;
+  /** Elsewhere the number of those who watch has changed. */
+  showAudience(): void;
+  /** Ends all subscriptions; there is no such poll any more. */
+  fail(error: PollcastError): void;
+  stop: Stop;
+}
+
+export interface WatchedOptions {
+  readonly memory: Memory;
+  readonly presence: Presence;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly slow: SlowReaders;
+  readonly intervalMs: number;
+  readonly stats?: HubStats | undefined;
+  readonly viewOf: (known: Known) => PollView;
+  /** Nobody watches it any more. */
+  readonly onEmpty: (watched: Watched) => void;
+}
+
+/** How long a group that everybody left is kept: those who poll come back, and find their bytes encoded. */
+const LINGER_MS = 5_000;
+
+interface Item {
+  readonly topic: Topic;
+  readonly group: Group<PollView>;
+  linger: Stop | null;
+}
+
+export function makeWatched(known: Known, options: WatchedOptions): Watched {
+  const { memory, presence, clock, log, viewOf } = options;
+  const groups = new Map<string, Item>();
+  const throttle = makeThrottle(
+    clock,
+    () => options.intervalMs,
+    () => void emit(),
+  );
+  const audience = makeAudience(clock, audienceChanged);
+  /** Changes of the audience so far: the cursor of its topic. */
+  let audienceChanges = 0;
+  /** Subscribers that are being let in. */
+  let joining = 0;
+  /** What was sent last. */
+  let shown = known.state;
+  let over = false;
+
+  const watched: Watched = {
+    known,
+    get size() {
+      let size = 0;
+      for (const { group } of groups.values()) size += group.size;
+      return size;
+    },
+    async join(wish, outlet) {
+      joining++;
+      try {
+        const group = groupOf(wish);
+        const leave = await group.join(outlet, await standingOf(wish.topic), wish.after);
+        if (wish.presence === 'none') return leave;
+        const gone = audience.enter(wish.presence === 'returning');
+        return () => {
+          leave();
+          gone();
+        };
+      } finally {
+        joining--;
+        leaveIfEmpty();
+      }
+    },
+    poke: throttle.poke,
+    announce() {
+      if (known.state?.poll.status === 'CLOSED') void emit();
+      else throttle.poke();
+    },
+    showAudience,
+    fail(error) {
+      for (const { group } of [...groups.values()]) group.fail(error);
+    },
+    stop() {
+      over = true;
+      throttle.stop();
+      audience.stop();
+      for (const item of groups.values()) item.linger?.();
+      presence.report(known.id, 0);
+    },
+  };
+  return watched;
+
+  function leaveIfEmpty(): void {
+    if (!over && groups.size === 0 && joining === 0 && audience.size === 0) options.onEmpty(watched);
+  }
+
+  function audienceChanged(): void {
+    if (over) return;
+    presence.report(known.id, audience.size);
+    showAudience();
+    leaveIfEmpty();
+  }
+
+  /** Goes to those who look at the audience; their groups see to it that it is once a second at most. */
+  function showAudience(): void {
+    if (known.state === null) return;
+    audienceChanges++;
+    const standing = { cursor: audienceChanges, final: false, state: viewOf(known) };
+    for (const { topic, group } of groups.values()) if (topic === 'audience') group.offer(standing);
+  }
+
+  async function standingOf(topic: Topic): Promise<Standing<PollView>> {
+    if (topic === 'results') await memory.results(known);
+    return standing(topic);
+  }
+
+  function standing(topic: Topic): Standing<PollView> {
+    const view = viewOf(known);
+    if (topic === 'audience') return { cursor: audienceChanges, final: false, state: view };
+    if (topic === 'poll') return { cursor: view.poll.revision, final: view.poll.status === 'CLOSED', state: view };
+    const results = memory.counted(known);
+    return { cursor: results.version, final: results.status === 'CLOSED', state: { ...view, results: () => results } };
+  }
+
+  function groupOf(wish: Watch): Group<PollView> {
+    const key = `${wish.topic} ${wish.everyMs} ${wish.groupKey}`;
+    const found = groups.get(key);
+    if (found !== undefined) return found.group;
+    const group = makeGroup<PollView>({
+      clock,
+      slow: options.slow,
+      everyMs: wish.everyMs,
+      encode: wish.encode,
+      onFault: (error) => log.error({ err: error, pollId: known.id }, 'an update could not be encoded'),
+      onDelivered: (count) => options.stats?.delivered(count),
+      onEmpty: () => {
+        item.linger?.();
+        item.linger = clock.after(LINGER_MS, () => {
+          if (group.size > 0) return;
+          if (groups.get(key) === item) groups.delete(key);
+          leaveIfEmpty();
+        });
+      },
+    });
+    const item: Item = { topic: wish.topic, group, linger: null };
+    groups.set(key, item);
+    return group;
+  }
+
+  async function emit(): Promise<void> {
+    try {
+      if (isStale(known)) await memory.fresh(known);
+      // Whoever looked may have sent it already.
+      if (over || known.state === null || known.state === shown) return;
+      shown = known.state;
+      for (const topic of new Set([...groups.values()].map((item) => item.topic))) {
+        if (topic === 'audience') continue;
+        const now = standing(topic);
+        for (const item of groups.values()) if (item.topic === topic) item.group.offer(now);
+      }
+    } catch (error) {
+      // The next change or the next look at the database brings the update.
+      log.warn({ err: error, pollId: known.id }, 'results could not be read; watchers wait for the next look');
+    }
+  }
+}
