@@ -39,8 +39,8 @@ export interface Context {
   readonly viewer: Viewer;
   /** Keeps a new voter token for the viewer, where the transport can (a browser's cookie). True: the caller need not see it. */
   readonly keepVoterToken: ((token: string) => boolean) | null;
-  /** Where the poll stands, given to a query that waited for it with a whole group; null: it is gone. */
-  readonly standing?: PollView | null;
+  /** Where the poll stands, given to a query that waited for it with a whole group; null: it is gone; else why it cannot be read. */
+  readonly standing?: PollView | GraphQLError | null;
   /** As whom a whole group is shown results; null: as the viewer. */
   readonly shownAs?: ShownAs | null;
   /** The voter token that came with the request itself, to be given back; null where a cookie holds it. */

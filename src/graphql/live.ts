@@ -32,7 +32,9 @@ builder.queryField('pollResults', (t) =>
       }),
     },
     resolve: async (_, { pollId, afterVersion, waitMs }, ctx) => {
-      if (ctx.standing !== undefined) return ctx.standing === null ? null : shownResults(ctx.standing, ctx);
+      const { standing } = ctx;
+      if (standing instanceof Error) throw standing;
+      if (standing !== undefined) return standing === null ? null : shownResults(standing, ctx);
       const wait = readWait(afterVersion, waitMs);
       if (wait !== null) await ctx.services.hub.newer(pollId, wait.afterVersion, wait.waitMs);
       const view = visible(await ctx.services.hub.read(pollId), ctx);

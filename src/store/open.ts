@@ -8,18 +8,20 @@ import { lockFolder } from './lock.ts';
 const MIGRATIONS = fileURLToPath(new URL('../../drizzle', import.meta.url));
 /** Any number will do, as long as every instance uses the same. */
 const MIGRATION_LOCK = 7_655_283;
-const CONNECTIONS = 10;
 
 /** The database, or a transaction on it. */
 export type Tx = PgDatabase<PgQueryResultHKT>;
 
 export interface Database {
   readonly kind: 'pglite' | 'postgres';
+  /** For single statements; those that belong together go through `transaction`. */
   readonly drizzle: Tx;
   /** The most statements that run at once. */
   readonly connections: number;
+  /** Commits when `work` resolves. On Postgres each statement may take `limitMs`, 10 s where it is not given. */
+  transaction<T>(work: (tx: Tx) => Promise<T>, limitMs?: number): Promise<T>;
   /** A statement of the hot path, prepared once a connection where the driver can. Its own transaction. */
-  rows(text: string, params: unknown[]): Promise<readonly Record<string, unknown>[]>;
+  rows(text: string, params: unknown[], limitMs?: number): Promise<readonly Record<string, unknown>[]>;
   close(): Promise<void>;
 }
 
@@ -36,13 +38,9 @@ export async function openDatabase(where: {
 async function openUrl(url: string): Promise<Database> {
   const { default: postgres } = await import('postgres');
   const { drizzle } = await import('drizzle-orm/postgres-js');
+  const { drizzle: overCallback } = await import('drizzle-orm/pg-proxy');
   const { migrate } = await import('drizzle-orm/postgres-js/migrator');
-  const client = postgres(url, {
-    max: CONNECTIONS,
-    connect_timeout: 10,
-    onnotice: () => {},
-    connection: { application_name: 'pollcast' },
-  });
+  const { CONNECTIONS, openPool } = await import('./pool.ts');
   try {
     // Instances that start at once migrate one after the other; the lock goes with this connection, however it ends.
     const migrator = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
@@ -53,15 +51,30 @@ async function openUrl(url: string): Promise<Database> {
       await migrator.end({ timeout: 5 });
     }
   } catch (error) {
-    await client.end({ timeout: 5 });
     throw new InvalidInputError(`DATABASE_URL: cannot open the database: ${reason(error)}`);
   }
+  const pool = openPool(url);
   return {
     kind: 'postgres',
-    drizzle: drizzle(client),
     connections: CONNECTIONS,
-    rows: async (text, params) => client.unsafe(text, params.map(asParameter), { prepare: true }),
-    close: () => client.end({ timeout: 5 }),
+    drizzle: overCallback(async (text, params, method) => ({
+      rows: await pool.use<unknown[]>(({ sql }) => {
+        const query = sql.unsafe(text, params);
+        return method === 'all' ? query.values() : query;
+      }),
+    })),
+    transaction: pool.transaction,
+    rows: (text, params, limitMs) => {
+      const parameters = params.map(asParameter);
+      return pool.use(async ({ sql }) => {
+        if (limitMs === undefined) return sql.unsafe(text, parameters, { prepare: true });
+        await sql.unsafe(`SET statement_timeout = ${limitMs}`);
+        const rows = await sql.unsafe(text, parameters);
+        await sql.unsafe('RESET statement_timeout');
+        return rows;
+      }, limitMs);
+    },
+    close: pool.close,
   };
 }
 
@@ -95,6 +108,7 @@ async function openFolder(folder: string): Promise<Database> {
       kind: 'pglite',
       drizzle: db,
       connections: 1,
+      transaction: (work) => db.transaction(work),
       rows: async (text, params) => (await open.query<Record<string, unknown>>(text, params)).rows,
       close: async () => {
         await open.close();

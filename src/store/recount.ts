@@ -3,6 +3,7 @@ import type { Discrepancy, Store } from '../core/ports.ts';
 import type { Database } from './open.ts';
 import { number, text } from './records.ts';
 
+const RECOUNT_MS = 3_600_000;
 const RECOUNT = `
 WITH keys AS (
   SELECT poll_id, string_to_table(content, ' ') AS what FROM ballots
@@ -19,10 +20,11 @@ WHERE coalesce(kept.votes, 0) <> coalesce(counted.votes, 0) ORDER BY poll_id, wh
 
 export async function recount(database: Database): ReturnType<Store['recount']> {
   // One statement sees one moment, so it may run while votes come in.
-  const rows = await database.rows(RECOUNT, []);
+  const rows = await database.rows(RECOUNT, [], RECOUNT_MS);
   const [totals] = await database.rows(
     'SELECT (SELECT count(*)::int FROM polls) AS polls, (SELECT count(*)::int FROM ballots) AS ballots',
     [],
+    RECOUNT_MS,
   );
   const differences = rows.map(
     (row): Discrepancy => ({

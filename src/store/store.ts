@@ -11,8 +11,11 @@ import { type Database, openDatabase, type Tx } from './open.ts';
 import { number, readCounts, readPoll, text } from './records.ts';
 import { recount } from './recount.ts';
 import { audit, ballots, polls, tallies, voterCodes } from './tables.ts';
+import { isCollision, isLoss, isTrouble } from './trouble.ts';
 
 const TRIES = 5;
+/** Dropping the ballots of a large poll takes its time. */
+const DROP_MS = 60_000;
 
 /** Opens the store; see `openDatabase` for what throws. */
 export async function openStore(where: {
@@ -24,13 +27,17 @@ export async function openStore(where: {
 
 export function makeStore(database: Database): Store {
   const db = database.drizzle;
-  // The driver tells nothing of its pool: every operation of the store passes here, so they are counted here.
+  // Every operation of the store passes here, so they are counted here.
   let operations = 0;
   const retry = <T>(work: () => Promise<T>): Promise<T> => {
     operations++;
     return sendAgain(work).finally(() => operations--);
   };
-  const inTransaction = <T>(work: (tx: Tx) => Promise<T>): Promise<T> => retry(() => db.transaction(work));
+  /** For work that may be done twice: where its connection is lost midway, nobody knows whether it was done, and it is done again. */
+  const repeat = <T>(work: () => Promise<T>): Promise<T> =>
+    retry(() => work().catch((error: unknown) => (isLoss(error) ? work() : Promise.reject(error))));
+  const inTransaction = <T>(work: (tx: Tx) => Promise<T>, limitMs?: number): Promise<T> =>
+    retry(() => database.transaction(work, limitMs));
 
   return {
     kind: database.kind,
@@ -49,15 +56,15 @@ export function makeStore(database: Database): Store {
       }),
 
     findPollId: (joinCode) =>
-      retry(async () => {
+      repeat(async () => {
         const [row] = await db.select({ id: polls.id }).from(polls).where(eq(polls.joinCode, joinCode));
         return row?.id ?? null;
       }),
 
-    loadPoll: (id, knownVersion) => retry(() => load(db, id, knownVersion ?? null)),
+    loadPoll: (id, knownVersion) => repeat(() => load(db, id, knownVersion ?? null)),
 
     cursors: (ids) =>
-      retry(async () => {
+      repeat(async () => {
         const rows = await database.rows('SELECT id, version, revision FROM polls WHERE id = ANY($1::text[])', [
           [...ids],
         ]);
@@ -66,7 +73,7 @@ export function makeStore(database: Database): Store {
         );
       }),
 
-    listPolls: (filter) => retry(async () => list(db, filter)),
+    listPolls: (filter) => repeat(async () => list(db, filter)),
 
     changePoll: (id, nowMs, decide) =>
       inTransaction(async (tx) => {
@@ -75,7 +82,7 @@ export function makeStore(database: Database): Store {
         const patch = decide(poll);
         if (patch !== null) await apply(tx, poll, patch, nowMs);
         return snapshot(tx, id);
-      }),
+      }, DROP_MS),
 
     deletePoll: (id, note) =>
       inTransaction(async (tx) => {
@@ -86,7 +93,7 @@ export function makeStore(database: Database): Store {
         return true;
       }),
 
-    duePolls: (untilMs, most) => retry(async () => due(db, untilMs, most)),
+    duePolls: (untilMs, most) => repeat(async () => due(db, untilMs, most)),
 
     addVoterCodes: (pollId, voterKeys, decide) =>
       inTransaction(async (tx) => {
@@ -97,9 +104,9 @@ export function makeStore(database: Database): Store {
           SELECT ${pollId}, string_to_table(${voterKeys.join(' ')}, ' ')::uuid`);
         await audits.keep(tx, pollId, [note]);
         return true;
-      }),
+      }, DROP_MS),
 
-    castBallots: (entries, nowMs) => retry(() => castBallots(database, entries, nowMs)),
+    castBallots: (entries, nowMs) => repeat(() => castBallots(database, entries, nowMs)),
 
     retractBallot: (pollId, voterKey, nowMs, decide) =>
       inTransaction(async (tx) => {
@@ -110,7 +117,7 @@ export function makeStore(database: Database): Store {
       }),
 
     votersAmong: (pollId, voterKeys) =>
-      retry(async () => {
+      repeat(async () => {
         const rows = await database.rows(
           'SELECT voter_key::text AS voter_key FROM ballots WHERE poll_id = $1 AND voter_key = ANY($2::uuid[])',
           [pollId, [...voterKeys]],
@@ -119,7 +126,7 @@ export function makeStore(database: Database): Store {
       }),
 
     findBallot: (pollId, voterKey) =>
-      retry(async () => {
+      repeat(async () => {
         const [row] = await db
           .select({ content: ballots.content, castAt: ballots.castAt })
           .from(ballots)
@@ -127,7 +134,7 @@ export function makeStore(database: Database): Store {
         return row === undefined ? null : { content: row.content, castAt: row.castAt.getTime() };
       }),
 
-    ballotPage: (pollId, version, after, most) => retry(() => page(db, pollId, version, after, most)),
+    ballotPage: (pollId, version, after, most) => repeat(() => page(db, pollId, version, after, most)),
 
     addAudit: (pollId, note) => retry(() => audits.keep(db, pollId, [note])),
     addRefusals: (pollId, notes, more, limit) =>
@@ -135,11 +142,11 @@ export function makeStore(database: Database): Store {
         // Under the poll's lock: two instances count one after the other, and nothing is kept of a poll that is gone.
         if ((await lock(tx, pollId)) !== null) await audits.keepRefusals(tx, pollId, notes, more, limit);
       }),
-    listAudit: (pollId, first, before) => retry(() => audits.list(db, pollId, first, before)),
+    listAudit: (pollId, first, before) => repeat(() => audits.list(db, pollId, first, before)),
 
     recount: () => retry(() => recount(database)),
     ping: () =>
-      retry(async () => {
+      repeat(async () => {
         await database.rows('SELECT 1', []);
       }),
     close: () => database.close(),
@@ -257,30 +264,18 @@ async function list(db: Tx, filter: PollFilter): Promise<Poll[]> {
   return rows.map(readPoll);
 }
 
-/** A serialization failure or a deadlock is sent again; a lost connection is said as such. All statements here can be repeated. */
+/** A collision is tried again at once; where the database cannot do its work, that is said as such. */
 async function sendAgain<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
     } catch (error) {
       if (error instanceof PollcastError) throw error;
-      const code = codeOf(error);
-      if ((code === '40001' || code === '40P01') && attempt < TRIES) continue;
-      if (isConnectionTrouble(code)) {
+      if (isCollision(error) && attempt < TRIES) continue;
+      if (isCollision(error) || isTrouble(error)) {
         throw new UnavailableError('The database does not answer at the moment; try again.', { cause: error });
       }
       throw error;
     }
   }
-}
-
-function codeOf(error: unknown): string {
-  for (let at: unknown = error; at instanceof Error; at = at.cause) {
-    if ('code' in at && typeof at.code === 'string') return at.code;
-  }
-  return '';
-}
-
-function isConnectionTrouble(code: string): boolean {
-  return /^(08|57P0|53300|40001|40P01|CONNECT|E(CONN|PIPE|HOST|TIMEDOUT|NOTFOUND|AI_AGAIN))/.test(code);
 }

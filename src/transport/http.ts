@@ -6,10 +6,11 @@ import { type ExecutionResult, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { LIMITS } from '../access/limits.ts';
 import { readViewer, type Viewer, VOTER_COOKIE, VOTER_HEADER, withinSession } from '../access/viewer.ts';
-import { HTTP_STATUS, PollcastError } from '../core/errors.ts';
+import { HTTP_STATUS, PollcastError, UnavailableError } from '../core/errors.ts';
 import type { Clock, Log } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from '../graphql/engine.ts';
+import { asGraphQLError } from '../graphql/errors.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
 import type { Addresses } from './address.ts';
@@ -247,13 +248,26 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     const start = (outlet: Outlet, afterVersion: number | null) =>
       engine.wait(prepared, variables, context, { ...wait, afterVersion }, outlet);
     const answer = ({ payload }: Update) => send(response, 200, type, payload);
-    const refuse = async (): Promise<void> => {
-      // There is no such poll: that is an answer like any other, in the words of the query.
-      const result = await engine.execute(prepared, variables, { ...context, standing: null });
+    const refuse = async ([error]: readonly GraphQLError[]): Promise<void> => {
+      // That there is no such poll is an answer like any other; both are said in the words of the query.
+      const isGone = error?.extensions.code === 'NOT_FOUND';
+      const standing = isGone ? null : error;
+      const result = await engine.execute(
+        prepared,
+        variables,
+        standing === undefined ? context : { ...context, standing },
+      );
       send(response, 200, type, JSON.stringify(result));
     };
     const now = (): void =>
-      polling.wait(request, response, { start, after: null, waitMs: 0, answer, nothing: refuse, refuse });
+      polling.wait(request, response, {
+        start,
+        after: null,
+        waitMs: 0,
+        answer,
+        nothing: () => void refuse([asGraphQLError(new UnavailableError('The server is shutting down; try again.'))]),
+        refuse,
+      });
     polling.wait(request, response, {
       start,
       after: wait.afterVersion,

@@ -7,22 +7,12 @@ import { describe, expect, test } from 'vitest';
 import { ask, castVote, createPoll, manage, newVoter, results } from '../support/api.ts';
 import { BACKENDS } from '../support/backends.ts';
 import { overEvents, overWebSocket, type Peer } from '../support/peers.ts';
+import { randomFrom } from '../support/random.ts';
 import { startServer } from '../support/server.ts';
 
 const SEED = Number(process.env.FUZZ_SEED ?? 20_261_122);
 const VOTERS = 60;
 const STEPS = 12;
-
-/** mulberry32: small, seeded, good enough to shuffle with. */
-function randomFrom(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
 
 describe.each(BACKENDS)('a storm on %s', (_, openBackend) => {
   test.each(['SINGLE', 'MULTIPLE', 'RANKED'])(

@@ -6,34 +6,54 @@ import { RESULTS, type ResultsAnswer } from './api.ts';
 
 const PATIENCE_MS = 15_000;
 
-/** What arrives, in order; whoever waits for more than is there waits at most `PATIENCE_MS`. */
+interface Waiting<T> {
+  readonly take: (item: T) => void;
+  readonly fail: (error: Error) => void;
+}
+
+/** What arrives, in order; whoever waits for more than is there waits at most `PATIENCE_MS`, or as long as it says. */
 export class Inbox<T> {
   private readonly items: T[] = [];
-  private readonly waiting: ((item: T) => void)[] = [];
+  private readonly waiting: Waiting<T>[] = [];
+  private broken: Error | null = null;
 
   push(item: T): void {
     const first = this.waiting.shift();
     if (first === undefined) this.items.push(item);
-    else first(item);
+    else first.take(item);
+  }
+
+  /** Nothing more will arrive: whoever waits is told why. */
+  fail(error: Error): void {
+    this.broken = error;
+    for (const { fail } of this.waiting.splice(0)) fail(error);
   }
 
   get size(): number {
     return this.items.length;
   }
 
-  next(): Promise<T> {
+  next(patienceMs = PATIENCE_MS): Promise<T> {
     const item = this.items.shift();
     if (item !== undefined) return Promise.resolve(item);
+    if (this.broken !== null) return Promise.reject(this.broken);
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.waiting.splice(this.waiting.indexOf(take), 1);
-        reject(new Error(`Nothing arrived in ${PATIENCE_MS} ms.`));
-      }, PATIENCE_MS);
-      const take = (arrived: T): void => {
-        clearTimeout(timer);
-        resolve(arrived);
+      const waiting: Waiting<T> = {
+        take(arrived) {
+          clearTimeout(timer);
+          resolve(arrived);
+        },
+        fail(error) {
+          clearTimeout(timer);
+          reject(error);
+        },
       };
-      this.waiting.push(take);
+      const late = (): void => {
+        this.waiting.splice(this.waiting.indexOf(waiting), 1);
+        reject(new Error(`Nothing arrived in ${patienceMs} ms.`));
+      };
+      const timer = patienceMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(late, patienceMs);
+      this.waiting.push(waiting);
     });
   }
 }
@@ -46,7 +66,7 @@ export type Event =
 
 export interface Peer extends AsyncDisposable {
   /** The next event of the subscription. */
-  event(): Promise<Event>;
+  event(patienceMs?: number): Promise<Event>;
   /** The next results; throws on anything else. */
   next(): Promise<ResultsAnswer>;
   /** Reads results until `done` says so; gives all versions seen on the way. */
@@ -86,7 +106,7 @@ function peer(inbox: Inbox<Event>, controls: Pick<Peer, 'pause' | 'resume'>, clo
     return event.results;
   };
   return {
-    event: () => inbox.next(),
+    event: (patienceMs) => inbox.next(patienceMs),
     next,
     async until(done) {
       const versions: number[] = [];

@@ -1,6 +1,6 @@
 /** The support itself: what it starts works, breaks as told, and goes away. */
 import { existsSync, readFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import postgres from 'postgres';
 import { expect, inject, test } from 'vitest';
@@ -9,6 +9,7 @@ import { freshDatabase } from './database.ts';
 import { freePort } from './ports.ts';
 import { startPostgres } from './postgres.ts';
 import { findProgram, isAlive, processTree } from './programs.ts';
+import { startProxy } from './proxy.ts';
 import { startRedis } from './redis.ts';
 
 const SLOW_MS = 60_000;
@@ -100,6 +101,54 @@ redisTest('Redis answers, forgets when killed, and leaves nothing', { timeout: S
   }
   expect(isAlive(pid)).toBe(false);
   expect(existsSync(folder)).toBe(false);
+});
+
+test('a proxy delays, holds back and cuts; what a sender reset meanwhile never arrives', async () => {
+  const heard: string[] = [];
+  const ends: string[] = [];
+  const server = createServer((socket) => {
+    socket.on('data', (data) => heard.push(String(data)));
+    socket.on('error', () => {});
+    socket.on('close', () => ends.push('closed'));
+    socket.write('welcome');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await using proxy = await startProxy(`tcp://127.0.0.1:${port}`);
+  const join = async () => {
+    const socket = connect(Number(new URL(proxy.url).port), '127.0.0.1');
+    socket.on('error', () => {});
+    await new Promise((resolve) => socket.once('data', resolve));
+    return socket;
+  };
+  const [stays, leaves, parts] = [await join(), await join(), await join()];
+  proxy.delay(20);
+  stays.write('late');
+  await expect.poll(() => heard).toEqual(['late']);
+  proxy.delay(0);
+  proxy.swallow();
+  stays.write('held');
+  leaves.write('lost');
+  parts.end('said in parting');
+  // Four: an end is a piece as well.
+  await expect.poll(() => proxy.holding).toBe(4);
+  leaves.resetAndDestroy();
+  await expect.poll(() => proxy.resets).toBe(1);
+  // Whoever comes now gets no answer, and no refusal either.
+  const newcomer = connect(Number(new URL(proxy.url).port), '127.0.0.1');
+  newcomer.on('error', () => {});
+  await new Promise((resolve) => newcomer.once('connect', resolve));
+  expect(heard).toEqual(['late']);
+  expect(ends).toEqual([]);
+  proxy.heal();
+  await new Promise((resolve) => newcomer.once('data', resolve));
+  await expect.poll(() => [...heard].sort()).toEqual(['held', 'late', 'said in parting']);
+  await expect.poll(() => ends.length).toBe(2);
+  proxy.cut();
+  await expect.poll(() => ends.length).toBe(4);
+  expect(proxy.connections).toBe(0);
+  expect(heard).not.toContain('lost');
+  await new Promise((resolve) => server.close(resolve));
 });
 
 test('Chromium opens a page and leaves nothing', { timeout: SLOW_MS }, async () => {

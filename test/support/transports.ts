@@ -10,7 +10,34 @@ export type Seen =
 
 /** A client that resumes from `afterVersion` and goes on by itself until the end; `next()` is what it sees next. */
 export interface LiveClient extends AsyncDisposable {
-  next(): Promise<Seen>;
+  /** Rejects where the connection is lost for good, and where nothing comes in `patienceMs` (15 s where not given). */
+  next(patienceMs?: number): Promise<Seen>;
+  /** How often it lost its connection and came back by itself. */
+  readonly returned: number;
+}
+
+/** Fetches until there is an answer: who polls asks again where nobody answers, or where the server cannot at the moment. */
+async function persist(input: string, init: RequestInit, over: AbortSignal): Promise<Response> {
+  while (!over.aborted) {
+    // One a request: fetch lets go of a signal late.
+    const abort = new AbortController();
+    const stop = (): void => abort.abort();
+    over.addEventListener('abort', stop);
+    try {
+      const answer = await fetch(input, { ...init, signal: abort.signal });
+      const { status, headers } = answer;
+      const text = await answer.text();
+      if (status < 500 && !text.includes('"code":"UNAVAILABLE"')) {
+        return new Response(text === '' ? null : text, { status, headers });
+      }
+    } catch {
+      // Nobody there.
+    } finally {
+      over.removeEventListener('abort', stop);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error('It is over.');
 }
 
 export type Open = (url: string, pollId: string, afterVersion?: number) => Promise<LiveClient>;
@@ -20,8 +47,9 @@ const streaming =
   async (url, pollId, afterVersion) => {
     const peer = await connect(`${url}/graphql`, { pollId, ...(afterVersion === undefined ? {} : { afterVersion }) });
     return {
-      async next() {
-        const event = await peer.event();
+      returned: 0,
+      async next(patienceMs) {
+        const event = await peer.event(patienceMs);
         if (event.type === 'next') return { type: 'results', results: event.results };
         if (event.type === 'complete') return { type: 'end' };
         if (event.type === 'errors' && event.errors[0]?.extensions?.code === 'NOT_FOUND') return { type: 'gone' };
@@ -34,6 +62,7 @@ const streaming =
 /** A plain EventSource; the version to resume from goes as `Last-Event-ID`, as the browser would send it. */
 const eventSource: Open = async (url, pollId, afterVersion) => {
   const inbox = new Inbox<Seen>();
+  let opened = 0;
   const source = new EventSource(`${url}/polls/${pollId}/stream`, {
     fetch: (input, init) =>
       fetch(input, {
@@ -41,6 +70,7 @@ const eventSource: Open = async (url, pollId, afterVersion) => {
         headers: { ...(afterVersion === undefined ? {} : { 'last-event-id': String(afterVersion) }), ...init.headers },
       }),
   });
+  source.addEventListener('open', () => opened++);
   source.addEventListener('results', ({ data }) => inbox.push({ type: 'results', results: JSON.parse(data) }));
   source.addEventListener('complete', () => {
     source.close();
@@ -53,8 +83,16 @@ const eventSource: Open = async (url, pollId, afterVersion) => {
   source.addEventListener('error', ({ code }) => {
     if (code === 404) inbox.push({ type: 'gone' });
     else if (code === 204) inbox.push({ type: 'end' });
+    else if (source.readyState === source.CLOSED)
+      inbox.fail(new Error(`The EventSource gave up at a status of ${code}.`));
   });
-  return { next: () => inbox.next(), [Symbol.asyncDispose]: async () => source.close() };
+  return {
+    next: (patienceMs) => inbox.next(patienceMs),
+    get returned() {
+      return Math.max(0, opened - 1);
+    },
+    [Symbol.asyncDispose]: async () => source.close(),
+  };
 };
 
 /** Asks again and again with the version it has: held by the server (long) or at once (short). */
@@ -69,13 +107,12 @@ const polling =
         const long = waitMs > 0 && version !== undefined;
         const query = long ? `?afterVersion=${version}&waitMs=${waitMs}` : '';
         const headers = !long && version !== undefined ? { 'if-none-match': `"v${version}"` } : {};
-        const response = await fetch(`${url}/polls/${pollId}/results${query}`, { headers, signal: abort.signal });
+        const path = `${url}/polls/${pollId}/results`;
+        const response = await persist(`${path}${query}`, { headers }, abort.signal);
         if (response.status === 404) return inbox.push({ type: 'gone' });
         if (response.status === 304) {
           // Nothing newer: is that all there will be?
-          const now: ResultsAnswer = await (
-            await fetch(`${url}/polls/${pollId}/results`, { signal: abort.signal })
-          ).json();
+          const now: ResultsAnswer = await (await persist(path, {}, abort.signal)).json();
           if (now.isFinal && now.version === version) return inbox.push({ type: 'end' });
           await new Promise((resolve) => setTimeout(resolve, 5));
           continue;
@@ -90,7 +127,11 @@ const polling =
     void loop().catch((error: unknown) => {
       if (!abort.signal.aborted) throw error;
     });
-    return { next: () => inbox.next(), [Symbol.asyncDispose]: async () => abort.abort() };
+    return {
+      next: (patienceMs) => inbox.next(patienceMs),
+      returned: 0,
+      [Symbol.asyncDispose]: async () => abort.abort(),
+    };
   };
 
 /** The same as a GraphQL query with `waitMs`. */
@@ -102,13 +143,14 @@ const graphqlPolling: Open = async (url, pollId, afterVersion) => {
     let version = afterVersion;
     for (;;) {
       const variables = { pollId, after: version, waitMs: version === undefined ? 0 : 10_000 };
-      const response = await fetch(`${url}/graphql`, {
+      const init = {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ query, variables }),
-        signal: abort.signal,
-      });
-      const answer: { data: { pollResults: ResultsAnswer | null } } = await response.json();
+      };
+      const response = await persist(`${url}/graphql`, init, abort.signal);
+      const answer: { data: { pollResults: ResultsAnswer | null }; errors?: unknown } = await response.json();
+      if (answer.errors !== undefined) return inbox.fail(new Error(JSON.stringify(answer)));
       const results = answer.data.pollResults;
       if (results === null) return inbox.push({ type: 'gone' });
       if (results.version !== version) inbox.push({ type: 'results', results });
@@ -119,7 +161,11 @@ const graphqlPolling: Open = async (url, pollId, afterVersion) => {
   void loop().catch((error: unknown) => {
     if (!abort.signal.aborted) throw error;
   });
-  return { next: () => inbox.next(), [Symbol.asyncDispose]: async () => abort.abort() };
+  return {
+    next: (patienceMs) => inbox.next(patienceMs),
+    returned: 0,
+    [Symbol.asyncDispose]: async () => abort.abort(),
+  };
 };
 
 export const TRANSPORTS: readonly (readonly [name: string, open: Open])[] = [
