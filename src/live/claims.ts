@@ -5,7 +5,7 @@
 import { UnavailableError } from '../core/errors.ts';
 import type { Log, Stop, Store } from '../core/ports.ts';
 import type { Outlet } from './mailbox.ts';
-import type { Claim, Watch } from './watched.ts';
+import type { Claim, Watch } from './watch.ts';
 
 export interface Claims {
   join(wish: Watch, outlet: Outlet): Promise<Stop>;

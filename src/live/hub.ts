@@ -12,9 +12,11 @@ import { makePace } from './pace.ts';
 import { makeReconciler } from './reconcile.ts';
 import { makeSlowReaders } from './slow.ts';
 import { makeTeller } from './teller.ts';
-import { type HubStats, makeWatched, type PollView, type Watch, type Watched } from './watched.ts';
+import type { PollView, Watch } from './watch.ts';
+import { type HubStats, makeWatched, type Watched } from './watched.ts';
 
-export type { Claim, HubStats, PollView, Topic, Watch } from './watched.ts';
+export type { PollView, Topic, Watch } from './watch.ts';
+export type { HubStats } from './watched.ts';
 
 export interface Hub {
   /** The poll's settings, perhaps a moment old: good for checking a ballot, whose revision is checked again at the commit. */

@@ -126,6 +126,6 @@ function shown(poll: Poll): object {
 }
 
 /** As `GET /polls/{id}/results` answers. */
-function final({ pollId, version, status, updatedAt, ...rest }: Results): object {
+function final({ pollId, version, status, visibility: _, updatedAt, ...rest }: Results): object {
   return { pollId, version, status, isFinal: status === 'CLOSED', ...rest, updatedAt: new Date(updatedAt) };
 }

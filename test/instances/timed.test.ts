@@ -60,8 +60,8 @@ const historyOf = async (poll: TestPoll) => {
 test('M6 two instances open and close a poll once each, and the watchers of both see it at once', async () => {
   const closesAt = inMs(12_000);
   const poll = await createPoll(one.graphql, { opensAt: inMs(8_000), closesAt });
-  await using here = await overWebSocket(one.graphql, { pollId: poll.id });
-  await using there = await overWebSocket(two.graphql, { pollId: poll.id });
+  await using here = await overWebSocket(one.graphql, { pollId: poll.id }, undefined, poll.manage);
+  await using there = await overWebSocket(two.graphql, { pollId: poll.id }, undefined, poll.manage);
   await here.next();
   await there.next();
   await look();

@@ -208,7 +208,7 @@ describe.each(BACKENDS)('live results on %s', (_, openBackend) => {
   test('pollChanged tells of openings and closings, not of votes', async () => {
     const poll = await createPoll(graphql, { status: 'DRAFT' });
     const query = 'subscription ($pollId: ID!) { pollResults: pollChanged(pollId: $pollId) { status question } }';
-    await using peer = await overWebSocket(graphql, { pollId: poll.id }, query);
+    await using peer = await overWebSocket(graphql, { pollId: poll.id }, query, poll.manage);
     expect(await peer.next()).toMatchObject({ status: 'DRAFT' });
     await manage(graphql, 'openPoll', poll);
     expect(await peer.next()).toMatchObject({ status: 'OPEN' });

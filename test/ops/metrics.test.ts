@@ -50,6 +50,7 @@ describe('metrics of a server', () => {
       invalid_input: 0,
       rate_limited: 0,
       unavailable: 0,
+      unauthenticated: 0,
       fault: 0,
     });
     expect(after.get('pollcast_vote_seconds_count')).toBe(8);

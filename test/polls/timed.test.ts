@@ -33,7 +33,12 @@ describe.each(BACKENDS)('timed polls on %s', (_, openBackend) => {
 
   const inMs = (ms: number) => new Date(clock.now() + ms).toISOString();
   const timed = (poll: TestPoll, url = graphql) =>
-    ask<Timed>(url, 'query ($id: ID!) { poll(id: $id) { status opensAt closesAt closedAt } }', { id: poll.id });
+    ask<Timed>(
+      url,
+      'query ($id: ID!) { poll(id: $id) { status opensAt closesAt closedAt } }',
+      { id: poll.id },
+      poll.manage,
+    );
   const becomes = (poll: TestPoll, status: string, url = graphql) =>
     eventually(async () => (await timed(poll, url)).status === status, `${poll.id} is ${status}`);
   const update = (poll: TestPoll, input: Record<string, unknown>) =>
@@ -53,8 +58,8 @@ describe.each(BACKENDS)('timed polls on %s', (_, openBackend) => {
     expect(await vote(poll)).toMatchObject({ __typename: 'PollNotOpenError', message: 'This poll is not open yet.' });
     clock.advance(2_999);
     expect((await timed(poll)).status).toBe('DRAFT');
-    await using watcher = await overWebSocket(graphql, { pollId: poll.id });
-    await using other = await overEvents(graphql, { pollId: poll.id });
+    await using watcher = await overWebSocket(graphql, { pollId: poll.id }, undefined, poll.manage);
+    await using other = await overEvents(graphql, { pollId: poll.id }, undefined, poll.manage);
     expect(await watcher.next()).toMatchObject({ status: 'DRAFT', version: 1 });
     await other.next();
     clock.advance(1);
