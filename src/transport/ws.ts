@@ -244,6 +244,8 @@ export function makeWebSockets(options: {
       if (prepared.operation.operation !== 'subscription') {
         return { ...args, contextValue: new Operation(prepared, payload.variables, context) };
       }
+      // graphql-ws keeps the message as long as the subscription runs: it keeps the one text that all share, not its own.
+      Object.assign(payload, { query: prepared.document.loc?.source.body ?? payload.query });
       const subscription = new Subscription(connection, id);
       const started = await engine.subscribe(prepared, payload.variables, context, subscription);
       if (typeof started !== 'function') {
