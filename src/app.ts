@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { makeAccounts } from './access/accounts.ts';
 import { LIMITS } from './access/limits.ts';
+import { makeRates } from './access/rates.ts';
 import { makeVoters } from './access/voters.ts';
 import { makeLocalPresence } from './bus/local.ts';
 import { type Config, readSecret } from './config.ts';
@@ -49,6 +50,7 @@ export interface Parts {
   readonly livenessRoundMs?: number;
   readonly stallMs?: number;
   readonly reconcileMs?: number;
+  readonly patience?: { readonly headersMs: number; readonly requestMs: number };
 }
 
 /** Starts. Throws `InvalidInputError` where the configuration is at fault, and leaves nothing running then. */
@@ -83,11 +85,14 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     onCommitted: (changes) => changes.forEach(hub.committed),
   });
   const intake = makeIntake({ store, hub, batcher, voters, clock });
-  const { jwt, pollCreation, corsOrigins, trustedProxies } = config.access;
-  const addresses = makeAddresses(trustedProxies);
+  const { jwt, pollCreation, corsOrigins, trustedProxies, limits } = config.access;
+  const addresses = makeAddresses(trustedProxies, (address) =>
+    log.warn({ address }, 'X-Forwarded-For from an address that is not in TRUSTED_PROXIES: all behind it count as one'),
+  );
   const accounts = jwt === null ? null : makeAccounts(jwt, clock, log);
   const manage = makeManage({ store, hub, clock, accounts: accounts !== null, creation: pollCreation });
-  const services: Services = { intake, manage, hub, voters, accounts };
+  const rates = makeRates({ ...limits, log });
+  const services: Services = { intake, manage, hub, voters, accounts, rates };
   const engine = makeEngine(log);
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
   const streams = makeEventStreams(liveness, clock);
@@ -101,6 +106,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     webSockets,
     addresses,
     corsOrigins,
+    ...(parts.patience === undefined ? {} : { patience: parts.patience }),
     clock,
     log,
     ready: () => store.ping(),

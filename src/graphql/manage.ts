@@ -142,7 +142,11 @@ builder.mutationFields((t) => ({
       union: union('CreatePoll', 'What createPoll answers.'),
     },
     args: { input: t.arg({ type: CreatePollInput, required: true, description: 'The poll to make.' }) },
-    resolve: (_, { input }, ctx) => ctx.services.manage.create(ctx.viewer, input),
+    resolve: async (_, { input }, ctx) => {
+      const { account } = ctx.viewer;
+      await ctx.services.rates.createPoll(account === null ? ctx.address : `account ${account.sub}`);
+      return ctx.services.manage.create(ctx.viewer, input);
+    },
   }),
   updatePoll: t.field({
     type: UpdatePollSuccess,

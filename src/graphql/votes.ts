@@ -152,6 +152,8 @@ builder.mutationFields((t) => ({
     resolve: async (_, { input }, ctx) => {
       if (input.code != null) throw new InvalidInputError('code: voter codes are not supported yet.');
       requireSession(ctx.viewer);
+      const counted = ctx.services.rates.vote(ctx.address);
+      if (counted !== null) await counted;
       const known = ctx.services.hub.poll(input.pollId);
       const poll = known instanceof Promise ? await known : known;
       const { voter, token, isNew } = voterOf(ctx, poll, input.voterToken) ?? newVoter(ctx);
@@ -170,6 +172,7 @@ builder.mutationFields((t) => ({
     args: { input: t.arg({ type: RetractVoteInput, required: true, description: 'Which ballot.' }) },
     resolve: async (_, { input }, ctx) => {
       requireSession(ctx.viewer);
+      await ctx.services.rates.vote(ctx.address);
       const voter = voterOf(ctx, await ctx.services.hub.poll(input.pollId), input.voterToken)?.voter ?? null;
       return { view: await ctx.services.intake.retract(voter, input.pollId) };
     },
@@ -183,7 +186,10 @@ builder.mutationFields((t) => ({
       union: { name: 'CastVotesResult', description: 'What castVotes answers.' },
     },
     args: { input: t.arg({ type: CastVotesInput, required: true, description: 'The ballots.' }) },
-    resolve: (_, { input }, ctx) => ctx.services.intake.castMany(ctx.viewer, input),
+    resolve: async (_, { input }, ctx) => {
+      await ctx.services.rates.vote(ctx.address, input.ballots.length);
+      return ctx.services.intake.castMany(ctx.viewer, input);
+    },
   }),
 }));
 

@@ -5,7 +5,7 @@
  * Results are computed when somebody needs them, at most once a version: a commit costs a few additions.
  */
 import { NotFoundError, type PollcastError, pollNotFound } from '../core/errors.ts';
-import type { Poll } from '../core/poll.ts';
+import { isPollId, type Poll } from '../core/poll.ts';
 import type { Clock, Log, PollChange, PollState, Presence, Stop, Store } from '../core/ports.ts';
 import { addContent, type Counts, countResults, type Results } from '../core/tally.ts';
 import { type Audience, makeAudience } from './audience.ts';
@@ -346,7 +346,8 @@ export function makeHub(options: HubOptions): Hub {
   async function fetch(entry: Entry): Promise<PollState | null> {
     const before = entry.state;
     const wasStale = entry.stale;
-    const loaded = await store.loadPoll(entry.id, wasStale ? undefined : before?.version);
+    const known = wasStale ? undefined : before?.version;
+    const loaded = isPollId(entry.id) ? await store.loadPoll(entry.id, known) : null;
     if (loaded === null) {
       if (before !== null) remove(entry);
       return null;

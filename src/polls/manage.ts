@@ -11,6 +11,7 @@ import {
 import { InvalidInputError, NotAllowedError, PollNotOpenError, pollNotFound } from '../core/errors.ts';
 import {
   changedSettings,
+  isPollId,
   newSettings,
   type Poll,
   type PollInput,
@@ -111,7 +112,7 @@ export function makeManage(options: ManageOptions): Manage {
 
     async find({ id, joinCode }) {
       if ((id == null) === (joinCode == null)) throw new InvalidInputError('Give either id or joinCode.');
-      const found = id ?? (await store.findPollId((joinCode ?? '').trim().toUpperCase()));
+      const found = id ?? (await findPollId((joinCode ?? '').trim().toUpperCase()));
       return found === null ? null : hub.read(found);
     },
 
@@ -123,7 +124,12 @@ export function makeManage(options: ManageOptions): Manage {
     },
   };
 
+  async function findPollId(joinCode: string): Promise<string | null> {
+    return /^[A-Z0-9]{1,16}$/.test(joinCode) ? store.findPollId(joinCode) : null;
+  }
+
   async function change(viewer: Viewer, pollId: string, decide: (poll: Poll) => PollPatch | null): Promise<PollView> {
+    if (!isPollId(pollId)) throw pollNotFound(pollId);
     const state = await store.changePoll(pollId, clock.now(), (poll) => {
       requireManager(viewer, poll);
       return decide(poll);

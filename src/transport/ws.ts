@@ -26,8 +26,13 @@ const UNREAD_BYTES = 256 * 1024;
 const TRY_AGAIN_LATER = 1013;
 
 export interface WebSockets {
-  /** Takes an upgrade request over; without `cookie` who asks is not known by the browser's cookie. */
-  accept(request: IncomingMessage, socket: Duplex, head: Buffer, may: { readonly cookie: boolean }): void;
+  /** Takes an upgrade request over; without `cookie` who asks is not known by the browser's cookie. `address` is what it is counted by. */
+  accept(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    from: { readonly cookie: boolean; readonly address: string },
+  ): void;
   readonly size: number;
   /** Closes all connections with `code`, spread over `spreadMs`, and cuts who does not answer. */
   close(code: number, reason: string, spreadMs: number): Promise<void>;
@@ -36,6 +41,7 @@ export interface WebSockets {
 interface Extra {
   readonly connection: Connection;
   readonly credentials: Credentials;
+  readonly address: string;
   context: Context | null;
 }
 
@@ -179,7 +185,7 @@ export function makeWebSockets(options: {
   const protocol = makeServer<Record<string, unknown>, Extra>({
     connectionInitWaitTimeout: LIMITS.connectionInitMs,
     onConnect({ connectionParams, extra }) {
-      const context = contextOf(extra.credentials, connectionParams ?? {});
+      const context = contextOf(extra, connectionParams ?? {});
       if (!(context instanceof Promise)) {
         extra.context = context;
         return;
@@ -203,19 +209,29 @@ export function makeWebSockets(options: {
       if (connection.operations >= LIMITS.operationsPerConnection) {
         return [new GraphQLError(`At most ${LIMITS.operationsPerConnection} operations at once on a connection.`)];
       }
-      const prepared = engine.prepare(payload.query, payload.operationName);
-      if (isRefusal(prepared)) return prepared;
+      // Reserved before anything is waited for: a hundred at once must not all find the same room.
       connection.operations++;
+      const refuse = (errors: readonly GraphQLError[]): readonly GraphQLError[] => {
+        connection.operations--;
+        return errors;
+      };
+      const prepared = engine.prepare(payload.query, payload.operationName);
+      const isMutation = !isRefusal(prepared) && prepared.operation.operation === 'mutation';
+      const cost = isRefusal(prepared) ? LIMITS.unusualCost : prepared.cost;
+      const counted = isMutation ? null : services.rates.operation(context.address, cost);
+      try {
+        if (counted !== null) await counted;
+      } catch (error) {
+        return refuse([engine.mask(error)]);
+      }
+      if (isRefusal(prepared)) return refuse(prepared);
       const args = { schema: engine.schema, document: prepared.document, operationName: prepared.operationName };
       if (prepared.operation.operation !== 'subscription') {
         return { ...args, contextValue: new Operation(prepared, payload.variables, context) };
       }
       const subscription = new Subscription(connection, id);
       const started = await engine.subscribe(prepared, payload.variables, context, subscription);
-      if (typeof started !== 'function') {
-        connection.operations--;
-        return started;
-      }
+      if (typeof started !== 'function') return refuse(started);
       subscription.joined(started);
       if (!connection.isOpen) void subscription.return();
       return { ...args, contextValue: subscription };
@@ -246,7 +262,7 @@ export function makeWebSockets(options: {
     });
   }
 
-  function contextOf(credentials: Credentials, params: Record<string, unknown>): Context | Promise<Context> {
+  function contextOf({ credentials, address }: Extra, params: Record<string, unknown>): Context | Promise<Context> {
     const textOf = (name: string): string | undefined => {
       const value = Object.hasOwn(params, name) ? params[name] : undefined;
       return typeof value === 'string' ? value : undefined;
@@ -258,13 +274,14 @@ export function makeWebSockets(options: {
     const context = (known: Viewer): Context => ({
       services,
       viewer: known,
+      address,
       keepVoterToken: null,
       voterToken: voterToken ?? null,
     });
     return viewer instanceof Promise ? viewer.then(context) : context(viewer);
   }
 
-  function open(webSocket: WebSocket, socket: Duplex, credentials: Credentials): void {
+  function open(webSocket: WebSocket, socket: Duplex, credentials: Credentials, address: string): void {
     const connection = new Connection(webSocket, socket);
     connections.add(connection);
     const forget = liveness.add({
@@ -290,7 +307,7 @@ export function makeWebSockets(options: {
           receive = callback;
         },
       },
-      { connection, credentials, context: null },
+      { connection, credentials, address, context: null },
     );
     webSocket.on('pong', () => {
       connection.heard = true;
@@ -321,15 +338,15 @@ export function makeWebSockets(options: {
   }
 
   return {
-    accept(request, socket, head, may) {
+    accept(request, socket, head, from) {
       const { authorization, cookie } = request.headers;
       const voterToken = request.headers['pollcast-voter'];
       const credentials = {
         authorization,
-        cookie: may.cookie ? cookie : undefined,
+        cookie: from.cookie ? cookie : undefined,
         voterToken: typeof voterToken === 'string' ? voterToken : undefined,
       };
-      server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, credentials));
+      server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, credentials, from.address));
     },
     get size() {
       return connections.size;
