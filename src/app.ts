@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { makeAccounts } from './access/accounts.ts';
 import { LIMITS } from './access/limits.ts';
+import { makeRates } from './access/rates.ts';
 import { makeVoters } from './access/voters.ts';
 import { makeLocalBus, makeLocalPresence } from './bus/local.ts';
 import { openRedisBus, type RedisBusOptions } from './bus/redis.ts';
@@ -69,6 +70,7 @@ export interface Parts {
   readonly busTimes?: RedisBusOptions['times'];
   /** The snapshots of all workers of this machine, this one's among them. */
   readonly gather?: (own: Snapshot) => Promise<readonly Snapshot[]>;
+  readonly patience?: { readonly headersMs: number; readonly requestMs: number };
 }
 
 /** Starts. Throws `InvalidInputError` where the configuration is at fault, and leaves nothing running then. */
@@ -88,7 +90,7 @@ export async function startApp(config: Config, parts: Parts = {}): Promise<App> 
 async function startOn(store: Store, config: Config, clock: Clock, log: Log, parts: Parts): Promise<App> {
   const voters = makeVoters(readSecret(config));
   const { stallMs, reconcileMs } = parts;
-  const { bus, presence } = openBus(config, clock, log, parts);
+  const { bus, presence, shared } = openBus(config, clock, log, parts);
   // Asked when somebody looks: by then all is there.
   const metrics = makeMetrics(() => ({
     ballotsWaiting: batcher.waiting,
@@ -120,9 +122,12 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     onCommitted: (changes) => changes.forEach(hub.committed),
     onBatch: metrics.batch,
   });
-  const { jwt, pollCreation, corsOrigins, trustedProxies } = config.access;
-  const addresses = makeAddresses(trustedProxies);
+  const { jwt, pollCreation, corsOrigins, trustedProxies, limits } = config.access;
+  const addresses = makeAddresses(trustedProxies, (address) =>
+    log.warn({ address }, 'X-Forwarded-For from an address that is not in TRUSTED_PROXIES: all behind it count as one'),
+  );
   const accounts = jwt === null ? null : makeAccounts(jwt, clock, log);
+  const rates = makeRates({ ...limits, log, refused: metrics.refused, ...(shared === null ? {} : { shared }) });
   const audit = makeAudit({ store, clock, log });
   const schedule = makeSchedule({ store, hub, clock, log });
   const intake = makeIntake({ store, hub, batcher, voters, clock, audit, onVote: metrics.vote });
@@ -138,7 +143,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   });
   const codes = makeCodes({ store, hub, clock, voters, audit });
   const exports = makeExports({ store, audit });
-  const services: Services = { intake, manage, codes, audit, exports, hub, voters, accounts };
+  const services: Services = { intake, manage, codes, audit, exports, hub, voters, accounts, rates };
   const engine = makeEngine(log);
   const logRequests = config.logLevel === 'debug' || config.logLevel === 'trace';
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
@@ -162,6 +167,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     webSockets,
     addresses,
     corsOrigins,
+    ...(parts.patience === undefined ? {} : { patience: parts.patience }),
     clock,
     log,
     ready: makeReadiness(dependencies, clock, log),
@@ -234,8 +240,14 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   }
 }
 
-function openBus(config: Config, clock: Clock, log: Log, { busTimes }: Parts): { bus: Bus; presence: Presence } {
-  if (config.redisUrl === null) return { bus: makeLocalBus(), presence: makeLocalPresence() };
+/** `shared`: what the limits of all instances are counted in; null: each counts its own. */
+function openBus(
+  config: Config,
+  clock: Clock,
+  log: Log,
+  { busTimes }: Parts,
+): { bus: Bus; presence: Presence; shared: object | null } {
+  if (config.redisUrl === null) return { bus: makeLocalBus(), presence: makeLocalPresence(), shared: null };
   return openRedisBus({ url: config.redisUrl, clock, log, ...(busTimes === undefined ? {} : { times: busTimes }) });
 }
 

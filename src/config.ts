@@ -60,9 +60,6 @@ export function readConfig(env: Environment): Config {
   }
   const logLevel = LOG_LEVELS.find((level) => level === (given('LOG_LEVEL') ?? 'info'));
   if (logLevel === undefined) wrong.push(`LOG_LEVEL: "${given('LOG_LEVEL')}" must be one of ${LOG_LEVELS.join(', ')}`);
-  for (const name of ['VOTE_RATE_LIMIT', 'CONNECTION_LIMIT', 'OPERATION_COST_LIMIT']) {
-    if ((given(name) ?? '0') !== '0') wrong.push(`${name}: not supported yet, only 0 (off)`);
-  }
   if ((given('WORKERS') ?? '1') !== '1') wrong.push('WORKERS: more than 1 is not supported yet');
 
   const config: Config = {
@@ -74,7 +71,7 @@ export function readConfig(env: Environment): Config {
     secret,
     liveIntervalMs: whole('LIVE_INTERVAL_MS', 100, 0, 60_000),
     logLevel: logLevel ?? 'info',
-    access: readAccess({ given, wrong }),
+    access: readAccess({ given, whole, wrong }),
     drainMs: whole('DRAIN_MS', 10_000, 0, 600_000),
   };
   if (wrong.length > 0) throw new InvalidInputError(`The environment is wrong:\n  ${wrong.join('\n  ')}`);

@@ -72,6 +72,11 @@ describe('the README', () => {
     const config = readConfig({});
     expect(README).toContain(`| \`PORT\`, \`HOST\` | ${config.port}, ${config.host} |`);
     expect(README).toContain(`| \`DATA_DIR\` | \`${config.dataDir}\` |`);
+    const { limits } = config.access;
+    expect(README).toContain(`| \`VOTE_RATE_LIMIT\` | ${limits.votes} |`);
+    expect(README).toContain(`| \`POLL_CREATION_LIMIT\` | ${limits.polls} |`);
+    expect(README).toContain(`| \`CONNECTION_LIMIT\` | ${limits.connections} |`);
+    expect(README).toContain(`| \`OPERATION_COST_LIMIT\` | ${limits.operationCost} |`);
     expect(README).toContain(`| \`LIVE_INTERVAL_MS\` | ${config.liveIntervalMs} |`);
     expect(README).toContain(`| \`LOG_LEVEL\` | \`${config.logLevel}\` |`);
   });

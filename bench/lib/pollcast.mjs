@@ -18,6 +18,7 @@ export async function startPollcast({ name = 'pollcast', entry = ENTRY, database
       DATA_DIR: folder,
       SECRET: 'a secret for the bench, at least thirty-two bytes of it',
       VOTE_RATE_LIMIT: '0',
+      POLL_CREATION_LIMIT: '0',
       CONNECTION_LIMIT: '0',
       OPERATION_COST_LIMIT: '0',
       LIVE_INTERVAL_MS: String(interval),

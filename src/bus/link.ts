@@ -18,6 +18,8 @@ export interface Link {
   listen(channel: string, onMessage: (payload: Buffer) => void, onStanding: () => void): Stop;
   /** Whether a channel is subscribed to at the moment. */
   stands(channel: string): boolean;
+  /** For commands of libraries that look after its state themselves. */
+  readonly commands: Redis;
   /** For commands; null while it is away. */
   readonly speaker: Redis | null;
   /** Called each time that the speaker is back. */
@@ -106,6 +108,7 @@ export function openLink({ url, clock, log, pulseMs = 5_000 }: LinkOptions): Lin
       };
     },
     stands: standing.stands,
+    commands: speaker.redis,
     get speaker() {
       return speaker.ready ? speaker.redis : null;
     },

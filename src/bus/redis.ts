@@ -16,6 +16,8 @@ export interface RedisBusOptions {
 export function openRedisBus({ url, clock, log, times = {} }: RedisBusOptions): {
   readonly bus: Bus;
   readonly presence: Presence;
+  /** The connection for commands, which queues nothing while it is away. */
+  readonly shared: object;
 } {
   const { pulseMs, ...presenceTimes } = times;
   const link = openLink({ url, clock, log, ...(pulseMs === undefined ? {} : { pulseMs }) });
@@ -31,5 +33,5 @@ export function openRedisBus({ url, clock, log, times = {} }: RedisBusOptions): 
     subscribe: (pollId, onNews, onStanding) => channels.listen(pollId, { onNews, onStanding }),
     close: link.close,
   };
-  return { bus, presence };
+  return { bus, presence, shared: link.commands };
 }

@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 /** What reads one variable; `wrong` collects every mistake. */
 export interface Reader {
   given(name: string): string | undefined;
+  whole(name: string, preset: number, least: number, most: number): number;
   readonly wrong: string[];
 }
 
@@ -16,6 +17,17 @@ export interface AccessConfig {
   readonly corsOrigins: readonly string[] | '*';
   /** Addresses and CIDRs of the proxies whose `X-Forwarded-*` counts. */
   readonly trustedProxies: readonly string[];
+  /** For one address; 0 is no limit. */
+  readonly limits: {
+    /** A second. */
+    readonly votes: number;
+    /** An hour; accounts each by themselves. */
+    readonly polls: number;
+    /** At once. */
+    readonly connections: number;
+    /** Points a second. */
+    readonly operationCost: number;
+  };
 }
 
 export interface JwtConfig {
@@ -26,7 +38,7 @@ export interface JwtConfig {
 }
 
 export function readAccess(reader: Reader): AccessConfig {
-  const { given, wrong } = reader;
+  const { given, whole, wrong } = reader;
   const jwt = readJwt(reader);
   const pollCreation = given('POLL_CREATION') ?? 'open';
   if (pollCreation !== 'open' && pollCreation !== 'organizers') {
@@ -39,6 +51,12 @@ export function readAccess(reader: Reader): AccessConfig {
     pollCreation: pollCreation === 'organizers' ? 'organizers' : 'open',
     corsOrigins: readOrigins(reader),
     trustedProxies: readProxies(reader),
+    limits: Object.freeze({
+      votes: whole('VOTE_RATE_LIMIT', 50, 0, 1_000_000),
+      polls: whole('POLL_CREATION_LIMIT', 60, 0, 1_000_000),
+      connections: whole('CONNECTION_LIMIT', 2_000, 0, 1_000_000),
+      operationCost: whole('OPERATION_COST_LIMIT', 20_000, 0, 1_000_000_000),
+    }),
   });
 }
 

@@ -53,6 +53,11 @@ export interface Poll extends PollSettings {
   readonly owner: string | null;
 }
 
+/** Whether a poll could have that id. What cannot be one is not looked for: no database takes every text. */
+export function isPollId(text: string): boolean {
+  return /^[\w.-]{1,64}$/.test(text);
+}
+
 export const BOUNDS = {
   question: 500,
   description: 2_000,

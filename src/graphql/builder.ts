@@ -4,6 +4,7 @@ import ErrorsPlugin from '@pothos/plugin-errors';
 import RelayPlugin from '@pothos/plugin-relay';
 import { GraphQLError } from 'graphql';
 import type { Accounts } from '../access/accounts.ts';
+import type { Rates } from '../access/rates.ts';
 import type { Viewer } from '../access/viewer.ts';
 import type { Voters } from '../access/voters.ts';
 import type { ShownAs } from '../core/visibility.ts';
@@ -25,6 +26,7 @@ export interface Services {
   readonly voters: Voters;
   /** Null: this server knows no accounts. */
   readonly accounts: Accounts | null;
+  readonly rates: Rates;
 }
 
 /** Where an operation came from. */
@@ -37,6 +39,8 @@ export interface Origin {
 export interface Context {
   readonly services: Services;
   readonly viewer: Viewer;
+  /** The network that the caller is counted by; empty for a group. */
+  readonly address: string;
   /** Keeps a new voter token for the viewer, where the transport can (a browser's cookie). True: the caller need not see it. */
   readonly keepVoterToken: ((token: string) => boolean) | null;
   /** Where the poll stands, given to a query that waited for it with a whole group; null: it is gone; else why it cannot be read. */

@@ -30,7 +30,7 @@ import type { PollView, Watch } from '../live/hub.ts';
 import type { Outlet } from '../live/mailbox.ts';
 import type { Context, Origin } from './builder.ts';
 import { asGraphQLError, maskError } from './errors.ts';
-import { checkSize } from './limits.ts';
+import { checkSize, costOf } from './limits.ts';
 import { LiveSource, readWait } from './live.ts';
 import { schema } from './schema.ts';
 
@@ -45,6 +45,10 @@ export interface Prepared {
   readonly personal: boolean;
   /** The variables that the selection below the root field depends on: two subscribers may differ in all others. */
   readonly innerVariables: readonly string[];
+  /** What it costs its address. */
+  readonly cost: number;
+  /** May be held back until there is something newer. */
+  readonly waits: boolean;
 }
 
 export type Variables = Readonly<Record<string, unknown>> | null | undefined;
@@ -368,6 +372,7 @@ function groupContext(prepared: Prepared, context: Context, as: ShownAs): Contex
     services,
     viewer: prepared.personal ? viewer : NOBODY,
     shownAs: prepared.personal ? null : as,
+    address: '',
     voterToken: null,
     keepVoterToken: null,
     origin: null,
@@ -411,6 +416,7 @@ function describe(
   id: number,
 ): Prepared {
   let personal = false;
+  let waits = false;
   const inner = new Set<string>();
   const outer = new Set(
     operation.selectionSet.selections.flatMap((node) => (node.kind === Kind.FIELD ? (node.arguments ?? []) : [])),
@@ -420,11 +426,15 @@ function describe(
       if (PERSONAL.has(node.name.value)) personal = true;
     },
     // What the root field takes decides what is watched, not how it is written.
-    Argument: (node) => (outer.has(node) ? false : undefined),
+    Argument(node) {
+      if (node.name.value === 'waitMs') waits = true;
+      return outer.has(node) ? false : undefined;
+    },
     VariableDefinition: () => false,
     Variable(node) {
       inner.add(node.name.value);
     },
   });
-  return { document, operation, operationName, id, personal, innerVariables: [...inner] };
+  const cost = costOf(document, operation);
+  return { document, operation, operationName, id, personal, innerVariables: [...inner], cost, waits };
 }

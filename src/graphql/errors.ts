@@ -62,7 +62,10 @@ export function asGraphQLError(error: PollcastError, at?: GraphQLError): GraphQL
   return new GraphQLError(error.message, {
     ...(at?.nodes ? { nodes: at.nodes } : {}),
     ...(at?.path ? { path: at.path } : {}),
-    extensions: { code: error.code },
+    extensions: {
+      code: error.code,
+      ...(error instanceof RateLimitedError ? { retryAfterMs: error.retryAfterMs } : {}),
+    },
   });
 }
 

@@ -170,6 +170,8 @@ builder.mutationFields((t) => ({
     },
     args: { input: t.arg({ type: CreatePollInput, required: true, description: 'The poll to make.' }) },
     resolve: async (_, { input }, ctx) => {
+      const { account } = ctx.viewer;
+      await ctx.services.rates.createPoll(account === null ? ctx.address : `account ${account.sub}`);
       const made = await ctx.services.manage.create(ctx.viewer, input);
       // Who created it bears its key from now on.
       return { ...made, view: { ...made.view, shownAs: 'manager' as const } };

@@ -155,10 +155,13 @@ builder.mutationFields((t) => ({
     args: { input: t.arg({ type: CastVoteInput, required: true, description: 'The ballot.' }) },
     resolve: async (_, { input }, ctx) => {
       requireSession(ctx.viewer);
+      const counted = ctx.services.rates.vote(ctx.address);
+      if (counted !== null) await counted;
       const known = ctx.services.hub.poll(input.pollId);
       const poll = known instanceof Promise ? await known : known;
       const { voter, token, isNew } = ofCode(ctx, input) ?? voterOf(ctx, poll, input.voterToken) ?? newVoter(ctx);
-      const result = await ctx.services.intake.cast(voter, input);
+      const cast = (): Promise<VoteResult> => ctx.services.intake.cast(voter, input);
+      const result = await (input.code == null ? cast() : unguessed(ctx, input.pollId, cast));
       const kept = isNew && token !== null && ctx.keepVoterToken?.(token) === true;
       return { ...result, view: shownTo(result.view, 'voter', ctx), voterToken: kept ? null : token };
     },
@@ -173,6 +176,7 @@ builder.mutationFields((t) => ({
     args: { input: t.arg({ type: RetractVoteInput, required: true, description: 'Which ballot.' }) },
     resolve: async (_, { input }, ctx) => {
       requireSession(ctx.viewer);
+      await ctx.services.rates.vote(ctx.address);
       const voter = voterOf(ctx, await ctx.services.hub.poll(input.pollId), input.voterToken)?.voter ?? null;
       return { view: shownTo(await ctx.services.intake.retract(voter, input.pollId), 'other', ctx) };
     },
@@ -186,7 +190,10 @@ builder.mutationFields((t) => ({
       union: { name: 'CastVotesResult', description: 'What castVotes answers.' },
     },
     args: { input: t.arg({ type: CastVotesInput, required: true, description: 'The ballots.' }) },
-    resolve: (_, { input }, ctx) => ctx.services.intake.castMany(ctx.viewer, input),
+    resolve: async (_, { input }, ctx) => {
+      await ctx.services.rates.vote(ctx.address, input.ballots.length);
+      return ctx.services.intake.castMany(ctx.viewer, input);
+    },
   }),
 }));
 
@@ -218,6 +225,17 @@ function ofCode(
   { pollId, code }: { readonly pollId: string; readonly code?: string | null | undefined },
 ): { voter: string; token: string; isNew: boolean } | null {
   return code == null ? null : { ...ctx.services.voters.ofCode(pollId, code), isNew: false };
+}
+
+/** Codes are too many to be guessed at ten a minute. */
+async function unguessed<T>({ services, address }: Context, pollId: string, cast: () => Promise<T>): Promise<T> {
+  await services.rates.codeAllowed(pollId, address);
+  try {
+    return await cast();
+  } catch (error) {
+    if (error instanceof NotAllowedError) await services.rates.codeFailed(pollId, address);
+    throw error;
+  }
 }
 
 function newVoter(ctx: Context): { voter: string; token: string; isNew: boolean } {

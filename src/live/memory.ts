@@ -6,6 +6,7 @@
  * its results are used; what was claimed before a look began, and is not in the database then, is forgotten with it.
  */
 import { pollNotFound } from '../core/errors.ts';
+import { isPollId } from '../core/poll.ts';
 import type { PollChange, PollState, Store } from '../core/ports.ts';
 import { addContent, countResults, type Results } from '../core/tally.ts';
 
@@ -146,7 +147,7 @@ export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): 
 
   async function look(known: Known): Promise<PollState | null> {
     const { state: before, version, revision, doubts } = known;
-    const loaded = await store.loadPoll(known.id, doubts > 0 ? undefined : before?.version);
+    const loaded = isPollId(known.id) ? await store.loadPoll(known.id, doubts > 0 ? undefined : before?.version) : null;
     if (loaded === null) {
       drop(known);
       known.state = null;

@@ -12,6 +12,7 @@ import {
   changedSettings,
   differences,
   hasPassed,
+  isPollId,
   newSettings,
   type Poll,
   type PollInput,
@@ -141,7 +142,7 @@ export function makeManage(options: ManageOptions): Manage {
 
     async find({ id, joinCode }) {
       if ((id == null) === (joinCode == null)) throw new InvalidInputError('Give either id or joinCode.');
-      const found = id ?? (await store.findPollId((joinCode ?? '').trim().toUpperCase()));
+      const found = id ?? (await findPollId((joinCode ?? '').trim().toUpperCase()));
       return found === null ? null : hub.read(found);
     },
 
@@ -155,12 +156,17 @@ export function makeManage(options: ManageOptions): Manage {
     },
   };
 
-  function change(
+  async function findPollId(joinCode: string): Promise<string | null> {
+    return /^[A-Z0-9]{1,16}$/.test(joinCode) ? store.findPollId(joinCode) : null;
+  }
+
+  async function change(
     action: string,
     viewer: Viewer,
     pollId: string,
     decide: (poll: Poll) => PollPatch | null,
   ): Promise<PollView> {
+    if (!isPollId(pollId)) throw pollNotFound(pollId);
     return audit.guard(action, viewer, pollId, async () => {
       for (;;) {
         let overdue = false;

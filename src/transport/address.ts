@@ -1,6 +1,6 @@
 /** Whose request it is and how it came here: what a proxy says counts only where it is one of ours. */
 import type { IncomingMessage } from 'node:http';
-import { BlockList, isIP } from 'node:net';
+import { BlockList, isIP, type Socket } from 'node:net';
 
 export interface Addresses {
   /**
@@ -8,12 +8,18 @@ export interface Addresses {
    * trusted proxies it is the last hop before them; what stands further left in `X-Forwarded-For` anybody can have written.
    */
   of(request: IncomingMessage): string;
+  /** The network of a bare connection; null: it is a trusted proxy's, which speaks for many. */
+  peer(socket: Socket): string | null;
   /** Whether it came by TLS, here or at a trusted proxy. */
   isSecure(request: IncomingMessage): boolean;
 }
 
-/** `trusted`: addresses and CIDRs of proxies, each checked by the configuration. */
-export function makeAddresses(trusted: readonly string[]): Addresses {
+/**
+ * `trusted`: addresses and CIDRs of proxies, each checked by the configuration. `onStranger` is called once, when somebody
+ * else says for whom it asks: perhaps a proxy that was forgotten, behind which everybody looks like one.
+ */
+export function makeAddresses(trusted: readonly string[], onStranger: (address: string) => void = () => {}): Addresses {
+  let warned = false;
   const proxies = new BlockList();
   for (const entry of trusted) {
     const [address = '', bits] = entry.split('/');
@@ -27,7 +33,12 @@ export function makeAddresses(trusted: readonly string[]): Addresses {
   function of({ socket, headers }: IncomingMessage): string {
     let address = plain(socket.remoteAddress ?? '');
     const forwarded = headers['x-forwarded-for'];
-    if (typeof forwarded !== 'string' || !isTrusted(address)) return networkOf(address);
+    if (typeof forwarded !== 'string') return networkOf(address);
+    if (!isTrusted(address)) {
+      if (!warned) onStranger(address);
+      warned = true;
+      return networkOf(address);
+    }
     for (const hop of forwarded.split(',').reverse()) {
       const said = plain(withoutPort(hop.trim()));
       // Whatever a proxy of ours did not understand either: it is the last that is known.
@@ -40,6 +51,10 @@ export function makeAddresses(trusted: readonly string[]): Addresses {
 
   return {
     of,
+    peer(socket) {
+      const address = plain(socket.remoteAddress ?? '');
+      return isTrusted(address) ? null : networkOf(address);
+    },
     isSecure({ socket, headers }) {
       if ('encrypted' in socket && socket.encrypted === true) return true;
       return headers['x-forwarded-proto'] === 'https' && isTrusted(plain(socket.remoteAddress ?? ''));

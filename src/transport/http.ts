@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Server as NetServer } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type ExecutionResult, GraphQLError, getOperationAST } from 'graphql';
+import { type DocumentNode, type ExecutionResult, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { LIMITS } from '../access/limits.ts';
 import { readViewer, type Viewer, VOTER_COOKIE, VOTER_HEADER, withinSession } from '../access/viewer.ts';
@@ -11,6 +11,7 @@ import type { Clock, Log } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
+import { costOf } from '../graphql/limits.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
 import type { Addresses } from './address.ts';
@@ -19,7 +20,7 @@ import { GRAPHIQL, pageHeaders, renderPage } from './graphiql.ts';
 import { isOwn, makeOrigins } from './origins.ts';
 import { makePlain } from './plain.ts';
 import type { Polling } from './polling.ts';
-import { send, sendError, sendJson } from './reply.ts';
+import { send, sendError, sendErrors, sendJson } from './reply.ts';
 import { type EventStreams, lastEventId } from './sse.ts';
 import type { WebSockets } from './ws.ts';
 
@@ -34,6 +35,8 @@ export interface HttpOptions {
   readonly addresses: Addresses;
   /** Origins besides our own whose pages may call. */
   readonly corsOrigins: readonly string[] | '*';
+  /** How long a request may take to arrive; milliseconds. */
+  readonly patience?: { readonly headersMs: number; readonly requestMs: number };
   readonly clock: Clock;
   readonly log: Log;
   /** Whether each request has its line at `debug`. */
@@ -62,7 +65,15 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
   const state = { draining: false };
   const Answer = makeAnswers(state);
 
-  const server = createServer({ keepAliveTimeout: 72_000, ServerResponse: Answer }, (request, response) => {
+  const { headersMs, requestMs } = options.patience ?? LIMITS;
+  const timeouts = {
+    keepAliveTimeout: 72_000,
+    // Who sends its request drop by drop is cut; what it then waits for may take its time.
+    headersTimeout: headersMs,
+    requestTimeout: requestMs,
+    connectionsCheckingInterval: Math.min(5_000, headersMs / 2),
+  };
+  const server = createServer({ ...timeouts, ServerResponse: Answer }, (request, response) => {
     if (logRequests) note(request, response);
     else if (request.headers['x-request-id'] !== undefined) response.identify();
     // The short way is free of promises up to the operation itself: at this rate each is felt.
@@ -77,7 +88,19 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     const asking = origins.asking(request);
     // A browser asks nobody before it opens a WebSocket: this is the only place where a foreign page is stopped.
     if (asking === 'foreign') return turnAway(socket, '403 Forbidden');
-    webSockets.accept(request, socket, head, { cookie: asking !== 'any' });
+    const address = addresses.of(request);
+    try {
+      socket.once('close', services.rates.connect(address));
+    } catch {
+      return turnAway(socket, '429 Too Many Requests');
+    }
+    webSockets.accept(request, socket, head, { cookie: asking !== 'any', address });
+  });
+  server.on('connection', (socket) => {
+    const address = addresses.peer(socket);
+    const leave = address === null ? () => {} : services.rates.socket(address);
+    if (leave === null) socket.destroy();
+    else socket.once('close', leave);
   });
   return {
     server,
@@ -106,13 +129,9 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
 
   function fault(response: ServerResponse, error: unknown): void {
     const { message, extensions } = engine.mask(error, response instanceof Answer ? response : null);
+    const status = error instanceof PollcastError ? HTTP_STATUS[error.code] : 500;
     if (response.headersSent) response.destroy();
-    else
-      sendJson(
-        response,
-        error instanceof PollcastError ? HTTP_STATUS[error.code] : 500,
-        JSON.stringify({ errors: [{ message, extensions }] }),
-      );
+    else sendErrors(response, status, [{ message, extensions }]);
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -188,19 +207,28 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     const prepared = engine.prepare(params.query, params.operationName);
     if (isRefusal(prepared)) {
       if (accepted.json !== null || !accepted.events) return false;
-      streams.single(response, { errors: prepared });
+      const counted = services.rates.operation(addresses.of(request), LIMITS.unusualCost);
+      const say = (): void => streams.single(response, { errors: prepared });
+      if (counted === null) say();
+      else counted.then(say).catch((error: unknown) => fault(response, error));
       return true;
     }
     const { operation } = prepared.operation;
     if (operation === 'mutation' && body === null) return false;
     if (operation === 'subscription' && !accepted.events) return false;
     const context = contextOf(request, response);
-    if (!(context instanceof Promise)) return runAs(context, prepared, request, response, params, accepted, body);
-    const go = (known: Context): void | Promise<void> => {
+    // A vote is counted where it is cast.
+    const counted = operation === 'mutation' ? null : services.rates.operation(addresses.of(request), prepared.cost);
+    if (counted === null && !(context instanceof Promise)) {
+      return runAs(context, prepared, request, response, params, accepted, body);
+    }
+    const go = ([known]: [Context, unknown]): void | Promise<void> => {
       if (response.destroyed || runAs(known, prepared, request, response, params, accepted, body)) return;
       return handOver(request, response, body);
     };
-    context.then(go).catch((error: unknown) => fault(response, error));
+    Promise.all([context, counted])
+      .then(go)
+      .catch((error: unknown) => fault(response, error));
     return true;
   }
 
@@ -214,6 +242,8 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     accepted: Accepted,
     body: Buffer | null,
   ): boolean {
+    const stays = prepared.waits || prepared.operation.operation === 'subscription';
+    if (stays && !holdPlace(response, context.address)) return true;
     if (prepared.operation.operation === 'subscription') {
       const after = lastEventId(request);
       const start = (outlet: Outlet) => engine.subscribe(prepared, params.variables, context, outlet, after);
@@ -237,6 +267,17 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     if (result instanceof Promise) result.then(answer).catch((error: unknown) => fault(response, error));
     else answer(result);
     return true;
+  }
+
+  /** Until it is answered, or left; false: its address has no place left, and that has been said. */
+  function holdPlace(response: ServerResponse, address: string): boolean {
+    try {
+      response.once('close', services.rates.connect(address));
+      return true;
+    } catch (error) {
+      fault(response, error);
+      return false;
+    }
   }
 
   /** A long poll in GraphQL: when the time has passed, the results that are there. */
@@ -279,6 +320,10 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
   }
 
   async function handOver(request: IncomingMessage, response: ServerResponse, body: Buffer | null): Promise<void> {
+    const address = addresses.of(request);
+    await services.rates.operation(address, LIMITS.unusualCost);
+    // What it asks may wait too.
+    if (response.destroyed || !holdPlace(response, address)) return;
     const { Request, Headers } = yoga.fetchAPI;
     const headers = new Headers();
     for (const [name, value] of Object.entries(request.headers)) {
@@ -306,6 +351,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     const context = (viewer: Viewer): Context => ({
       services,
       viewer,
+      address: addresses.of(request),
       voterToken: voterToken ?? null,
       origin: response instanceof Answer ? response : null,
       keepVoterToken: isOwnPage(request) ? (token) => keepCookie(response, token, addresses.isSecure(request)) : null,
@@ -445,9 +491,31 @@ function makeYoga(engine: Engine, log: Log) {
   });
 }
 
-/** What Yoga shall answer with besides the error. */
+/** What stands in the way, with what Yoga shall answer besides the error. */
+async function refusalIn(
+  engine: Engine,
+  document: DocumentNode,
+  operationName: string | null | undefined,
+  context: Context,
+): Promise<GraphQLError | null> {
+  const operation = getOperationAST(document, operationName);
+  if (operation == null) return null;
+  const { services, address } = context;
+  const refused = engine.refusal(operation, context);
+  if (refused !== null) return withStatus(refused, HTTP_STATUS.UNAUTHENTICATED);
+  if (operation.operation === 'mutation') return null;
+  try {
+    await services.rates.operation(address, costOf(document, operation));
+    return null;
+  } catch (error) {
+    return withStatus(engine.mask(error), HTTP_STATUS.RATE_LIMITED);
+  }
+}
+
 function withStatus({ message, extensions }: GraphQLError, status: number): GraphQLError {
-  return new GraphQLError(message, { extensions: { ...extensions, http: { status } } });
+  const { retryAfterMs } = extensions;
+  const headers = typeof retryAfterMs === 'number' ? { 'retry-after': String(Math.ceil(retryAfterMs / 1_000)) } : {};
+  return new GraphQLError(message, { extensions: { ...extensions, http: { status, headers } } });
 }
 
 /** Yoga parses, validates and executes with the one engine of all transports. */
@@ -461,10 +529,9 @@ function onEngine(engine: Engine): Plugin<Context> {
     onValidate({ setValidationFn }) {
       setValidationFn((_, document) => engine.validate(document));
     },
-    onExecute({ args, setExecuteFn }) {
-      const operation = getOperationAST(args.document, args.operationName);
-      const refused = operation == null ? null : engine.refusal(operation, args.contextValue);
-      setExecuteFn(refused === null ? engine.executeArgs : () => ({ errors: [withStatus(refused, 401)] }));
+    async onExecute({ args, setExecuteFn }) {
+      const refused = await refusalIn(engine, args.document, args.operationName, args.contextValue);
+      setExecuteFn(refused === null ? engine.executeArgs : () => ({ errors: [refused] }));
     },
     onSubscribe() {
       throw new GraphQLError('A subscription needs "Accept: text/event-stream", or a WebSocket.', {

@@ -2,18 +2,21 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GraphQLError } from 'graphql';
 import { LIMITS } from '../access/limits.ts';
-import { type Viewer, withinSession } from '../access/viewer.ts';
+import { withinSession } from '../access/viewer.ts';
 import { type ErrorCode, HTTP_STATUS, InvalidInputError, PollcastError } from '../core/errors.ts';
-import type { Clock, Stop } from '../core/ports.ts';
+import type { Clock } from '../core/ports.ts';
 import type { Context } from '../graphql/builder.ts';
 import type { Engine } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import type { Watch } from '../live/hub.ts';
-import type { Outlet } from '../live/mailbox.ts';
+import type { ExportFormat } from '../polls/export.ts';
 import { exportFormat, sendExport } from './export.ts';
 import type { Polling, Waiting } from './polling.ts';
-import { sendJson } from './reply.ts';
+import { sendErrors } from './reply.ts';
 import type { EventStreams } from './sse.ts';
+
+/** Only the path counts. */
+const ORIGIN = 'http://localhost';
 
 export interface Plain {
   /** Answers `/polls/{id}/results`, `/polls/{id}/stream` and `/polls/{id}/export.csv` or `.json`; false: it is none of them. */
@@ -23,7 +26,8 @@ export interface Plain {
 export function makePlain(engine: Engine, polling: Polling, streams: EventStreams, clock: Clock): Plain {
   return {
     handle(request, response, context) {
-      const url = new URL(request.url ?? '/', 'http://localhost');
+      if (!URL.canParse(request.url ?? '/', ORIGIN)) return false;
+      const url = new URL(request.url ?? '/', ORIGIN);
       const [, id, what, extension] =
         /^\/polls\/([^/]{1,64})\/(results|stream|export\.(csv|json))$/.exec(url.pathname) ?? [];
       if (id === undefined) return false;
@@ -33,60 +37,75 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
         refuse(response, [new GraphQLError('Only GET is possible here.')], 405);
         return true;
       }
-      if (format !== null) {
-        sendExport(response, context, id, format).catch((error: unknown) => {
-          const shown = error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error);
-          if (response.headersSent) response.destroy();
-          else refuse(response, [shown]);
-        });
-        return true;
-      }
-      const start =
-        (presence: Watch['presence']) =>
-        async (outlet: Outlet, after: number | null): Promise<Stop | readonly GraphQLError[]> => {
-          try {
-            return await engine.watchPlain(id, context, outlet, after, presence);
-          } catch (error) {
-            return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin)];
-          }
-        };
-      const expiresAt = context.viewer.account?.expiresAt;
-      if (what === 'stream') {
-        streams.plain(request, response, start('staying'), (errors) => refuse(response, errors), expiresAt);
+      const go = (): void => {
+        if (response.destroyed) return;
+        if (format !== null) file(response, id, format, context);
+        else if (what === 'stream') stream(request, response, id, context);
+        else answer(request, response, id, context, url.searchParams);
+      };
+      const failed = (error: unknown): void => refuse(response, [engine.mask(error, context.origin)]);
+      const counted = context.services.rates.operation(context.address, LIMITS.plainCost);
+      if (counted !== null) {
+        counted.then(go).catch(failed);
         return true;
       }
       try {
-        answer(request, response, url.searchParams, start, context.viewer, () => {
-          const poll = context.services.hub.known(id)?.poll;
-          return poll?.resultsVisibility === 'ALWAYS' && poll.status !== 'DRAFT';
-        });
+        go();
       } catch (error) {
-        if (!(error instanceof InvalidInputError)) throw error;
-        refuse(response, [asGraphQLError(error)]);
+        failed(error);
       }
       return true;
     },
   };
 
+  function startOf(id: string, context: Context, presence: Watch['presence']): Waiting['start'] {
+    return async (outlet, after) => {
+      try {
+        return await engine.watchPlain(id, context, outlet, after, presence);
+      } catch (error) {
+        return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin)];
+      }
+    };
+  }
+
+  function file(response: ServerResponse, id: string, format: ExportFormat, context: Context): void {
+    sendExport(response, context, id, format).catch((error: unknown) => {
+      const shown = error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin);
+      if (response.headersSent) response.destroy();
+      else refuse(response, [shown]);
+    });
+  }
+
+  function stream(request: IncomingMessage, response: ServerResponse, id: string, context: Context): void {
+    holdPlace(response, context);
+    const start = startOf(id, context, 'staying');
+    const { account } = context.viewer;
+    streams.plain(request, response, start, (errors) => refuse(response, errors), account?.expiresAt);
+  }
+
   function answer(
     request: IncomingMessage,
     response: ServerResponse,
+    id: string,
+    context: Context,
     params: URLSearchParams,
-    startAs: (presence: Watch['presence']) => Waiting['start'],
-    viewer: Viewer,
-    isPublic: () => boolean,
   ): void {
     const asked = readWhole(params, 'afterVersion', Number.MAX_SAFE_INTEGER);
     const waitMs = readWhole(params, 'waitMs', LIMITS.waitMs) ?? 0;
     if (waitMs > 0 && asked === null)
       throw new InvalidInputError('waitMs: takes afterVersion, the version that you have.');
+    if (waitMs > 0) holdPlace(response, context);
     const after = asked ?? versionOf(request.headers['if-none-match']);
     // A second in a CDN absorbs a crowd; an answer that was waited for belongs to who waited.
+    const isPublic = (): boolean => {
+      const poll = context.services.hub.known(id)?.poll;
+      return poll?.resultsVisibility === 'ALWAYS' && poll.status !== 'DRAFT';
+    };
     const cache = (): string => (waitMs > 0 ? 'no-store' : isPublic() ? 'public, max-age=1' : 'private, no-store');
     polling.wait(request, response, {
-      start: startAs(waitMs > 0 ? 'returning' : 'none'),
+      start: startOf(id, context, waitMs > 0 ? 'returning' : 'none'),
       after,
-      waitMs: withinSession(waitMs, viewer, clock),
+      waitMs: withinSession(waitMs, context.viewer, clock),
       answer: ({ cursor, payload }) =>
         response
           .writeHead(200, {
@@ -100,6 +119,11 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
       refuse: (errors) => refuse(response, errors),
     });
   }
+}
+
+/** Until it is answered. Throws `RateLimitedError` where its address has none left. */
+function holdPlace(response: ServerResponse, { services, address }: Context): void {
+  response.once('close', services.rates.connect(address));
 }
 
 /** The version in an entity tag of ours; a weak one (a proxy may weaken it) names it as well. */
@@ -120,5 +144,5 @@ function readWhole(params: URLSearchParams, name: string, most: number): number 
 function refuse(response: ServerResponse, errors: readonly GraphQLError[], status?: number): void {
   const code = errors[0]?.extensions.code;
   const known = typeof code === 'string' && Object.hasOwn(HTTP_STATUS, code) ? HTTP_STATUS[code as ErrorCode] : 500;
-  sendJson(response, status ?? known, JSON.stringify({ errors }));
+  sendErrors(response, status ?? known, errors);
 }

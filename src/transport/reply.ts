@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import type { GraphQLError } from 'graphql';
 
 export function send(response: ServerResponse, status: number, type: string, body: string | Buffer): void {
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) }).end(body);
@@ -8,6 +9,17 @@ export function send(response: ServerResponse, status: number, type: string, bod
 export function sendJson(response: ServerResponse, status: number, text: string): void {
   response.setHeader('x-content-type-options', 'nosniff');
   send(response, status, 'application/json; charset=utf-8', text);
+}
+
+/** Errors with a status; one that says when to try again says it to proxies and plain clients too. */
+export function sendErrors(
+  response: ServerResponse,
+  status: number,
+  errors: readonly Pick<GraphQLError, 'message' | 'extensions'>[],
+): void {
+  const retryAfterMs = errors[0]?.extensions.retryAfterMs;
+  if (typeof retryAfterMs === 'number') response.setHeader('retry-after', Math.ceil(retryAfterMs / 1_000));
+  sendJson(response, status, JSON.stringify({ errors }));
 }
 
 export function sendError(response: ServerResponse, status: number, message: string): void {

@@ -33,8 +33,13 @@ const GOODBYE_MS = 2_000;
 const TRY_AGAIN_LATER = 1013;
 
 export interface WebSockets {
-  /** Takes an upgrade request over; without `cookie` who asks is not known by the browser's cookie. */
-  accept(request: IncomingMessage, socket: Duplex, head: Buffer, may: { readonly cookie: boolean }): void;
+  /** Takes an upgrade request over; without `cookie` who asks is not known by the browser's cookie. `address` is what it is counted by. */
+  accept(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    from: { readonly cookie: boolean; readonly address: string },
+  ): void;
   readonly size: number;
   /** How many subscriptions run on them. */
   readonly watching: number;
@@ -45,6 +50,7 @@ export interface WebSockets {
 interface Extra {
   readonly connection: Connection;
   readonly credentials: Credentials;
+  readonly address: string;
   context: Context | null;
 }
 
@@ -237,9 +243,22 @@ export function makeWebSockets(options: {
       if (connection.operations >= LIMITS.operationsPerConnection) {
         return [new GraphQLError(`At most ${LIMITS.operationsPerConnection} operations at once on a connection.`)];
       }
-      const prepared = engine.prepare(payload.query, payload.operationName);
-      if (isRefusal(prepared)) return prepared;
+      // Reserved before anything is waited for: a hundred at once must not all find the same room.
       connection.operations++;
+      const refuse = (errors: readonly GraphQLError[]): readonly GraphQLError[] => {
+        connection.operations--;
+        return errors;
+      };
+      const prepared = engine.prepare(payload.query, payload.operationName);
+      const isMutation = !isRefusal(prepared) && prepared.operation.operation === 'mutation';
+      const cost = isRefusal(prepared) ? LIMITS.unusualCost : prepared.cost;
+      const counted = isMutation ? null : services.rates.operation(context.address, cost);
+      try {
+        if (counted !== null) await counted;
+      } catch (error) {
+        return refuse([engine.mask(error)]);
+      }
+      if (isRefusal(prepared)) return refuse(prepared);
       const args = { schema: engine.schema, document: prepared.document, operationName: prepared.operationName };
       if (prepared.operation.operation !== 'subscription') {
         return { ...args, contextValue: new Operation(prepared, payload.variables, context) };
@@ -248,10 +267,7 @@ export function makeWebSockets(options: {
       Object.assign(payload, { query: prepared.document.loc?.source.body ?? payload.query });
       const subscription = new Subscription(connection, id);
       const started = await engine.subscribe(prepared, payload.variables, context, subscription);
-      if (typeof started !== 'function') {
-        connection.operations--;
-        return started;
-      }
+      if (typeof started !== 'function') return refuse(started);
       watching++;
       connection.subscriptions++;
       subscription.joined(() => {
@@ -290,7 +306,10 @@ export function makeWebSockets(options: {
     });
   }
 
-  function contextOf({ connection, credentials }: Extra, params: Record<string, unknown>): Context | Promise<Context> {
+  function contextOf(
+    { connection, credentials, address }: Extra,
+    params: Record<string, unknown>,
+  ): Context | Promise<Context> {
     const textOf = (name: string): string | undefined => {
       const value = Object.hasOwn(params, name) ? params[name] : undefined;
       return typeof value === 'string' ? value : undefined;
@@ -302,6 +321,7 @@ export function makeWebSockets(options: {
     const context = (known: Viewer): Context => ({
       services,
       viewer: known,
+      address,
       keepVoterToken: null,
       voterToken: voterToken ?? null,
       origin: connection,
@@ -309,8 +329,13 @@ export function makeWebSockets(options: {
     return viewer instanceof Promise ? viewer.then(context) : context(viewer);
   }
 
-  function open(webSocket: WebSocket, socket: Duplex, credentials: Credentials, id: string | null): void {
-    const connection = new Connection(webSocket, socket, id);
+  function open(
+    webSocket: WebSocket,
+    socket: Duplex,
+    from: { readonly credentials: Credentials; readonly address: string; readonly id: string | null },
+  ): void {
+    const { credentials, address } = from;
+    const connection = new Connection(webSocket, socket, from.id);
     const opened = logRequests ? clock.now() : 0;
     if (logRequests) log.debug(connection.logFields, 'a WebSocket opened');
     connections.add(connection);
@@ -337,7 +362,7 @@ export function makeWebSockets(options: {
           receive = callback;
         },
       },
-      { connection, credentials, context: null },
+      { connection, credentials, address, context: null },
     );
     webSocket.on('pong', () => {
       connection.heard = true;
@@ -371,16 +396,17 @@ export function makeWebSockets(options: {
   }
 
   return {
-    accept(request, socket, head, may) {
+    accept(request, socket, head, from) {
       const { authorization, cookie } = request.headers;
       const voterToken = request.headers['pollcast-voter'];
       const credentials = {
         authorization,
-        cookie: may.cookie ? cookie : undefined,
+        cookie: from.cookie ? cookie : undefined,
         voterToken: typeof voterToken === 'string' ? voterToken : undefined,
       };
       const id = readId(request.headers['x-request-id']);
-      server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, credentials, id));
+      const { address } = from;
+      server.handleUpgrade(request, socket, head, (webSocket) => open(webSocket, socket, { credentials, address, id }));
     },
     get size() {
       return connections.size;

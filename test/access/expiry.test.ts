@@ -3,7 +3,7 @@ import { createClient } from 'graphql-ws';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { castVote, createPoll, type TestPoll } from '../support/api.ts';
-import { type MovableClock, movableClock } from '../support/clock.ts';
+import { type MovableClock, movableClock } from '../support/movableClock.ts';
 import { eventually, Inbox } from '../support/peers.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 import { bearer, JWT_SECRET, startIssuer, token } from '../support/tokens.ts';

@@ -62,7 +62,13 @@ describe('wrong starts', PATIENCE, () => {
       secret: null,
       liveIntervalMs: 100,
       logLevel: 'info',
-      access: { jwt: null, pollCreation: 'open', corsOrigins: [], trustedProxies: [] },
+      access: {
+        jwt: null,
+        pollCreation: 'open',
+        corsOrigins: [],
+        trustedProxies: [],
+        limits: { votes: 50, polls: 60, connections: 2_000, operationCost: 20_000 },
+      },
       drainMs: 10_000,
     });
     expect(Object.isFrozen(config)).toBe(true);

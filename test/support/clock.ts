@@ -1,6 +1,5 @@
 /** Time that stands still until a test moves it. */
 import type { Clock, Stop } from '../../src/core/ports.ts';
-import { systemClock } from '../../src/ops/clock.ts';
 
 export interface ManualClock extends Clock {
   /** Moves time on, running what falls due on the way, in its order; what repeats runs once, as after a sleep. */
@@ -47,48 +46,6 @@ export function manualClock(startMs = Date.UTC(2026, 10, 22, 18)): ManualClock {
         timer.run();
       }
       now = end;
-    },
-  };
-}
-export interface MovableClock {
-  readonly clock: Clock;
-  /** Milliseconds. */
-  pass(ms: number): void;
-}
-
-export function movableClock(): MovableClock {
-  interface Timer {
-    at: number;
-    readonly run: () => void;
-    stop: () => void;
-  }
-  let ahead = 0;
-  const timers = new Set<Timer>();
-  const now = (): number => systemClock.now() + ahead;
-  const arm = (timer: Timer): void => {
-    timer.stop = systemClock.after(timer.at - now(), () => {
-      timers.delete(timer);
-      timer.run();
-    });
-  };
-  const after = (ms: number, run: () => void): (() => void) => {
-    const timer: Timer = { at: now() + ms, run, stop: () => {} };
-    timers.add(timer);
-    arm(timer);
-    return () => {
-      timers.delete(timer);
-      timer.stop();
-    };
-  };
-  return {
-    clock: { now, after, every: systemClock.every },
-    pass(ms) {
-      ahead += ms;
-      for (const timer of [...timers].sort((a, b) => a.at - b.at)) {
-        timer.stop();
-        if (timer.at > now()) arm(timer);
-        else if (timers.delete(timer)) timer.run();
-      }
     },
   };
 }

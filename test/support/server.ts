@@ -10,6 +10,14 @@ import { readConfig } from '../../src/config.ts';
 export const ROOT = new URL('../..', import.meta.url).pathname;
 export const TEST_SECRET = 'a secret of the tests, long enough';
 
+/** All that tests do comes from one address; those about limits set their own. */
+export const NO_LIMITS = {
+  VOTE_RATE_LIMIT: '0',
+  POLL_CREATION_LIMIT: '0',
+  CONNECTION_LIMIT: '0',
+  OPERATION_COST_LIMIT: '0',
+};
+
 export function temporaryFolder(): { readonly path: string; [Symbol.dispose](): void } {
   const path = mkdtempSync(join(tmpdir(), 'pollcast-'));
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
@@ -31,6 +39,7 @@ export async function startServer(env: Record<string, string> = {}, parts: Parts
     LIVE_INTERVAL_MS: '20',
     LOG_LEVEL: 'error',
     DRAIN_MS: '0',
+    ...NO_LIMITS,
     ...env,
   });
   const app = await startApp(config, parts);
@@ -59,7 +68,7 @@ export interface ServerProcess extends AsyncDisposable {
 export async function spawnServer(env: Record<string, string>): Promise<ServerProcess> {
   const child = spawn(process.execPath, [join(ROOT, 'dist/main.js')], {
     cwd: env.DATA_DIR ?? tmpdir(),
-    env: { PATH: process.env.PATH ?? '', PORT: '0', LOG_LEVEL: 'error', DRAIN_MS: '0', ...env },
+    env: { PATH: process.env.PATH ?? '', PORT: '0', LOG_LEVEL: 'error', DRAIN_MS: '0', ...NO_LIMITS, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
