@@ -127,7 +127,7 @@ async function run(url: string, statement: string): Promise<void> {
 }
 
 /** Postgres does not run as root: then it runs as whom its package made for it, or as nobody. */
-function unprivilegedUser(): User | undefined {
+export function unprivilegedUser(): User | undefined {
   if (process.getuid?.() !== 0) return undefined;
   for (const name of ['postgres', 'nobody']) {
     const [uid, gid] = ['-u', '-g'].map((flag) =>

@@ -6,6 +6,7 @@ import postgres from 'postgres';
 import { expect, inject, test } from 'vitest';
 import { launchChromium } from './chromium.ts';
 import { freshDatabase } from './database.ts';
+import { startNginx } from './nginx.ts';
 import { freePort } from './ports.ts';
 import { startPostgres } from './postgres.ts';
 import { findProgram, isAlive, processTree } from './programs.ts';
@@ -149,6 +150,22 @@ test('a proxy delays, holds back and cuts; what a sender reset meanwhile never a
   expect(proxy.connections).toBe(0);
   expect(heard).not.toContain('lost');
   await new Promise((resolve) => server.close(resolve));
+});
+
+test('nginx listens with the shipped configuration, and leaves nothing', { timeout: SLOW_MS }, async () => {
+  const before = processTree(process.pid);
+  let url = '';
+  let pids: number[] = [];
+  {
+    await using server = await startNginx(['http://127.0.0.1:9']);
+    url = server.url;
+    // Nobody listens at the instance.
+    expect((await fetch(url)).status).toBe(502);
+    pids = processTree(process.pid).filter((pid) => !before.includes(pid));
+    expect(pids.length).toBeGreaterThan(1);
+  }
+  expect(pids.filter(isAlive)).toEqual([]);
+  await expect(fetch(url)).rejects.toThrow();
 });
 
 test('Chromium opens a page and leaves nothing', { timeout: SLOW_MS }, async () => {
