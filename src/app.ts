@@ -9,7 +9,7 @@ import { makeLocalBus, makeLocalPresence } from './bus/local.ts';
 import { openRedisBus, type RedisBusOptions } from './bus/redis.ts';
 import { type Config, readSecret } from './config.ts';
 import { InvalidInputError, UnavailableError } from './core/errors.ts';
-import type { Bus, Clock, Dependency, Log, Presence, Store } from './core/ports.ts';
+import type { Bus, Clock, Dependency, Log, Metrics, Presence, Store } from './core/ports.ts';
 import type { Services } from './graphql/builder.ts';
 import { makeEngine } from './graphql/engine.ts';
 import { makeHub } from './live/hub.ts';
@@ -90,7 +90,6 @@ export async function startApp(config: Config, parts: Parts = {}): Promise<App> 
 async function startOn(store: Store, config: Config, clock: Clock, log: Log, parts: Parts): Promise<App> {
   const voters = makeVoters(readSecret(config));
   const { stallMs, reconcileMs } = parts;
-  const { bus, presence, shared } = openBus(config, clock, log, parts);
   // Asked when somebody looks: by then all is there.
   const metrics = makeMetrics(() => ({
     ballotsWaiting: batcher.waiting,
@@ -103,6 +102,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     webSockets: webSockets.size,
     database: store.load,
   }));
+  const { bus, presence, shared } = openBus(config, clock, log, metrics, parts);
   const hub = makeHub({
     store,
     clock,
@@ -245,10 +245,17 @@ function openBus(
   config: Config,
   clock: Clock,
   log: Log,
+  metrics: Metrics,
   { busTimes }: Parts,
 ): { bus: Bus; presence: Presence; shared: object | null } {
   if (config.redisUrl === null) return { bus: makeLocalBus(), presence: makeLocalPresence(), shared: null };
-  return openRedisBus({ url: config.redisUrl, clock, log, ...(busTimes === undefined ? {} : { times: busTimes }) });
+  return openRedisBus({
+    url: config.redisUrl,
+    clock,
+    log,
+    metrics,
+    ...(busTimes === undefined ? {} : { times: busTimes }),
+  });
 }
 
 /** Counts all ballots again; see `Store.recount`. */

@@ -1,5 +1,5 @@
 /** The channels of polls, one a poll: a message is decoded once, however many in this process listen. */
-import type { BusStats, Clock, Log, PollNews, Stop } from '../core/ports.ts';
+import type { BusStats, Clock, Log, Metrics, PollNews, Stop } from '../core/ports.ts';
 import type { Link } from './link.ts';
 import { type AudienceNews, decode, encode, ownBeginning } from './message.ts';
 
@@ -15,7 +15,13 @@ export interface Channels {
   listen(pollId: string, ear: Ear): Stop;
 }
 
-export function makeChannels({ link, clock, log }: { link: Link; clock: Clock; log: Log }): Channels {
+export function makeChannels(options: {
+  readonly link: Link;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics?: Pick<Metrics, 'busMessage' | 'busLag'> | undefined;
+}): Channels {
+  const { link, clock, log, metrics } = options;
   const lines = new Map<string, { readonly ears: Set<Ear>; readonly stop: Stop }>();
   const own = ownBeginning(link.id);
   const stats = { published: 0, dropped: 0, received: 0, malformed: 0, lagMs: null as number | null };
@@ -27,6 +33,7 @@ export function makeChannels({ link, clock, log }: { link: Link; clock: Clock; l
         link.speaker !== null && link.publish(link.name('poll', news.pollId), encode(news, link.id, clock.now()));
       if (sent) stats.published++;
       else stats.dropped++;
+      metrics?.busMessage(sent ? 'sent' : 'dropped');
     },
     listen(pollId, ear) {
       const known = lines.get(pollId);
@@ -65,12 +72,15 @@ export function makeChannels({ link, clock, log }: { link: Link; clock: Clock; l
     const parsed = decode(payload, pollId);
     if ('malformed' in parsed) {
       stats.malformed++;
+      metrics?.busMessage('malformed');
       log.debug({ pollId, reason: parsed.malformed }, 'a message on the bus is not understood');
       return;
     }
     const { news, sentAt } = parsed;
     stats.received++;
     stats.lagMs = Math.max(0, clock.now() - sentAt);
+    metrics?.busMessage('received');
+    metrics?.busLag(stats.lagMs);
     for (const ear of [...ears]) {
       if (news.kind === 'audience') ear.onAudience?.(news);
       else ear.onNews?.(news);

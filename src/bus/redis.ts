@@ -1,5 +1,5 @@
 /** The bus and the presence of many instances, over one Redis. */
-import type { Bus, Clock, Log, Presence } from '../core/ports.ts';
+import type { Bus, Clock, Log, Metrics, Presence } from '../core/ports.ts';
 import { makeChannels } from './channels.ts';
 import { openLink } from './link.ts';
 import { makeRedisPresence, type PresenceTimes } from './presence.ts';
@@ -9,11 +9,12 @@ export interface RedisBusOptions {
   readonly url: string;
   readonly clock: Clock;
   readonly log: Log;
+  readonly metrics?: Pick<Metrics, 'busMessage' | 'busLag'>;
   readonly times?: Partial<PresenceTimes> & { readonly pulseMs?: number };
 }
 
 /** Never throws for want of a Redis: whatever its state, the instance serves, and what is missed is read from the database. */
-export function openRedisBus({ url, clock, log, times = {} }: RedisBusOptions): {
+export function openRedisBus({ url, clock, log, metrics, times = {} }: RedisBusOptions): {
   readonly bus: Bus;
   readonly presence: Presence;
   /** The connection for commands, which queues nothing while it is away. */
@@ -21,7 +22,7 @@ export function openRedisBus({ url, clock, log, times = {} }: RedisBusOptions): 
 } {
   const { pulseMs, ...presenceTimes } = times;
   const link = openLink({ url, clock, log, ...(pulseMs === undefined ? {} : { pulseMs }) });
-  const channels = makeChannels({ link, clock, log });
+  const channels = makeChannels({ link, clock, log, metrics });
   const presence = makeRedisPresence({ link, channels, clock, log, times: presenceTimes });
   const bus: Bus = {
     alone: false,
