@@ -56,8 +56,14 @@ for (let run = 0; run < RUNS; run++) {
   const used = process.cpuUsage(own);
   samples.push({ both: (used.user + used.system) / MESSAGES, redis: (cpuOfRedis() - its) / MESSAGES });
 }
-const middle = (of) => samples.map(of).sort((a, b) => a - b)[RUNS >> 1].toFixed(1);
-console.log(`a message: ${middle(({ both }) => both)} µs to publish and receive it, ${middle((s) => s.redis)} µs in Redis`);
+const middle = (of) =>
+  samples
+    .map(of)
+    .sort((a, b) => a - b)
+    [RUNS >> 1].toFixed(1);
+console.log(
+  `a message: ${middle(({ both }) => both)} µs to publish and receive it, ${middle((s) => s.redis)} µs in Redis`,
+);
 await Promise.all([speaking.close(), listening.close()]);
 redis.kill();
 discard(folder);
