@@ -17,6 +17,7 @@ import { systemClock } from './ops/clock.ts';
 import { makeLog } from './ops/log.ts';
 import { METRICS_TYPE, makeMetrics, renderMetrics, type Snapshot } from './ops/metrics.ts';
 import { makeReadiness } from './ops/readiness.ts';
+import { makeAnomalies } from './polls/anomalies.ts';
 import { makeAudit } from './polls/audit.ts';
 import { makeBatcher } from './polls/batcher.ts';
 import { makeCodes } from './polls/codes.ts';
@@ -129,8 +130,9 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   const accounts = jwt === null ? null : makeAccounts(jwt, clock, log);
   const rates = makeRates({ ...limits, log, refused: metrics.refused, ...(shared === null ? {} : { shared }) });
   const audit = makeAudit({ store, clock, log });
-  const schedule = makeSchedule({ store, hub, clock, log });
-  const intake = makeIntake({ store, hub, batcher, voters, clock, audit, onVote: metrics.vote });
+  const anomalies = makeAnomalies({ clock, onAnomaly: metrics.anomaly });
+  const schedule = makeSchedule({ store, hub, clock, log, onOpened: anomalies.opened });
+  const intake = makeIntake({ store, hub, batcher, voters, clock, audit, anomalies, onVote: metrics.vote });
   const manage = makeManage({
     store,
     hub,
@@ -138,12 +140,13 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     audit,
     log,
     onChanged: schedule.notice,
+    onOpened: anomalies.opened,
     accounts: accounts !== null,
     creation: pollCreation,
   });
   const codes = makeCodes({ store, hub, clock, voters, audit });
   const exports = makeExports({ store, audit });
-  const services: Services = { intake, manage, codes, audit, exports, hub, voters, accounts, rates };
+  const services: Services = { intake, manage, codes, audit, anomalies, exports, hub, voters, accounts, rates };
   const engine = makeEngine(log);
   const logRequests = config.logLevel === 'debug' || config.logLevel === 'trace';
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);

@@ -24,6 +24,10 @@ export interface Log {
 /** What became of a vote. FAULT: neither counted nor refused, the fault is ours. */
 export type VoteEnd = 'RECORDED' | 'UNCHANGED' | 'REPLACED' | ErrorCode | 'FAULT';
 
+/** What looks unlike people voting. */
+export const ANOMALY_KINDS = ['VOTE_BURST', 'CODE_BURST', 'EARLY_VOTES'] as const;
+export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
+
 /** Counts what happens. Each call MUST cost next to nothing, many are made for every vote, and MUST NOT throw. */
 export interface Metrics {
   /** A vote was answered, that long after it had arrived. */
@@ -40,6 +44,8 @@ export interface Metrics {
   busMessage(outcome: string): void;
   /** How long a message of the bus was under way. */
   busLag(milliseconds: number): void;
+  /** So many votes, or codes, were part of an anomaly. */
+  anomaly(kind: AnomalyKind, count: number): void;
   /** A request or connection was refused by the limit of this name. */
   refused(kind: string): void;
 }

@@ -9,6 +9,7 @@ import type { Viewer } from '../access/viewer.ts';
 import type { Voters } from '../access/voters.ts';
 import type { ShownAs } from '../core/visibility.ts';
 import type { Hub, PollView } from '../live/hub.ts';
+import type { Anomalies } from '../polls/anomalies.ts';
 import type { Audit } from '../polls/audit.ts';
 import type { Codes } from '../polls/codes.ts';
 import type { Exports } from '../polls/export.ts';
@@ -21,6 +22,7 @@ export interface Services {
   readonly manage: Manage;
   readonly codes: Codes;
   readonly audit: Audit;
+  readonly anomalies: Anomalies;
   readonly exports: Exports;
   readonly hub: Hub;
   readonly voters: Voters;

@@ -407,7 +407,7 @@ function asResult(source: unknown): ExecutionResult {
 }
 
 /** Fields whose value depends on who asks. */
-const PERSONAL = new Set(['viewerBallot', 'viewer', 'audit']);
+const PERSONAL = new Set(['viewerBallot', 'viewer', 'audit', 'anomalies']);
 
 function describe(
   document: DocumentNode,

@@ -3,6 +3,7 @@ import { type GraphQLSchema, printSchema } from 'graphql';
 import { builder } from './builder.ts';
 import './errors.ts';
 import './polls.ts';
+import './anomalies.ts';
 import './audit.ts';
 import './manage.ts';
 import './live.ts';

@@ -160,7 +160,7 @@ builder.mutationFields((t) => ({
       const known = ctx.services.hub.poll(input.pollId);
       const poll = known instanceof Promise ? await known : known;
       const { voter, token, isNew } = ofCode(ctx, input) ?? voterOf(ctx, poll, input.voterToken) ?? newVoter(ctx);
-      const cast = (): Promise<VoteResult> => ctx.services.intake.cast(voter, input);
+      const cast = (): Promise<VoteResult> => ctx.services.intake.cast(voter, input, ctx.address);
       const result = await (input.code == null ? cast() : unguessed(ctx, input.pollId, cast));
       const kept = isNew && token !== null && ctx.keepVoterToken?.(token) === true;
       return { ...result, view: shownTo(result.view, 'voter', ctx), voterToken: kept ? null : token };

@@ -4,7 +4,7 @@
  */
 import { AggregatorRegistry, Counter, Gauge, prometheusContentType, Registry } from 'prom-client';
 import type { ErrorCode } from '../core/errors.ts';
-import type { Metrics, Stop, VoteEnd } from '../core/ports.ts';
+import type { AnomalyKind, Metrics, Stop, VoteEnd } from '../core/ports.ts';
 import { PlainHistogram } from './histogram.ts';
 import { measureProcess } from './process.ts';
 
@@ -56,6 +56,7 @@ export function makeMetrics(read: () => Readings): Meters {
   const updates = { delivered: 0, conflated: 0, cut: 0 };
   const busMessages = new Map<string, number>();
   const refused = new Map<string, number>();
+  const anomalies: Record<AnomalyKind, number> = { VOTE_BURST: 0, CODE_BURST: 0, EARLY_VOTES: 0 };
 
   counter('pollcast_votes_total', 'Votes that were answered, by what became of them.', 'outcome', () =>
     Object.entries(votes).map(([end, count]) => [end.toLowerCase(), count]),
@@ -108,6 +109,10 @@ export function makeMetrics(read: () => Readings): Meters {
     ...refused,
   ]);
 
+  counter('pollcast_anomalies_total', 'Votes and failed codes that were part of an anomaly, by its kind.', 'kind', () =>
+    Object.entries(anomalies).map(([kind, count]) => [kind.toLowerCase(), count]),
+  );
+
   gauge(
     'pollcast_database_operations',
     'Database operations under way, those that wait for a connection included.',
@@ -137,6 +142,9 @@ export function makeMetrics(read: () => Readings): Meters {
     busMessage: (outcome) => void raise(busMessages, outcome),
     // The clocks of two machines differ: what seems to have come before it was sent came at once.
     busLag: (milliseconds) => busSeconds.add(Math.max(0, milliseconds) / 1e3),
+    anomaly(kind, count) {
+      anomalies[kind] += count;
+    },
     refused: (kind) => void raise(refused, kind),
     snapshot: () => registry.getMetricsAsJSON(),
     stop,

@@ -16,6 +16,7 @@ import { BOUNDS, type Poll, statusAt } from '../core/poll.ts';
 import type { BallotEntry, CastOutcome, Clock, Receipt, Store, VoteEnd } from '../core/ports.ts';
 import type { ShownAs } from '../core/visibility.ts';
 import type { Hub, PollView } from '../live/hub.ts';
+import type { Anomalies } from './anomalies.ts';
 import type { Audit } from './audit.ts';
 import type { Batcher } from './batcher.ts';
 
@@ -44,8 +45,11 @@ export interface BatchVotesResult {
 }
 
 export interface Intake {
-  /** One ballot of one voter, given as an identity such as `device:…`. Throws what section 2 lists for `castVote`. */
-  cast(voter: string, vote: CastVote): Promise<VoteResult>;
+  /**
+   * One ballot of one voter, given as an identity such as `device:…`, from a network, empty where it is not known. Throws what
+   * section 2 lists for `castVote`.
+   */
+  cast(voter: string, vote: CastVote, address?: string): Promise<VoteResult>;
   /** Up to 1 000 ballots of named voters; what is wrong with one is said under its index (V8). */
   castMany(viewer: Viewer, batch: BatchVotes): Promise<BatchVotesResult>;
   retract(voter: string | null, pollId: string): Promise<PollView>;
@@ -63,14 +67,15 @@ export function makeIntake(options: {
   readonly voters: Voters;
   readonly clock: Clock;
   readonly audit: Audit;
+  readonly anomalies: Anomalies;
   /** Called when a vote is answered, with the time since it arrived. */
   readonly onVote?: (end: VoteEnd, milliseconds: number) => void;
 }): Intake {
-  const { store, hub, batcher, voters, clock, audit } = options;
+  const { store, hub, batcher, voters, clock, audit, anomalies } = options;
 
   return {
-    cast: async (voter, vote) => {
-      const receipt = await castOne(voter, vote);
+    cast: async (voter, vote, address = '') => {
+      const receipt = await castOne(voter, vote, address);
       const view = await viewNow(vote.pollId);
       return { receipt, view };
     },
@@ -126,7 +131,11 @@ export function makeIntake(options: {
     await Promise.all(
       batch.ballots.map(async (ballot, index) => {
         try {
-          const { outcome } = await castOne(named(voters, poll, ballot.voterId), { ...ballot, pollId: batch.pollId });
+          const { outcome } = await castOne(
+            named(voters, poll, ballot.voterId),
+            { ...ballot, pollId: batch.pollId },
+            null,
+          );
           if (outcome === 'RECORDED') result.recorded++;
           else if (outcome === 'REPLACED') result.replaced++;
           else result.unchanged++;
@@ -145,8 +154,14 @@ export function makeIntake(options: {
     return result;
   }
 
-  async function castOne(voter: string, vote: CastVote): Promise<Receipt & { readonly outcome: VoteOutcome }> {
+  /** `address`: null for a ballot that the organizer enters, of which nothing is strange. */
+  async function castOne(
+    voter: string,
+    vote: CastVote,
+    address: string | null,
+  ): Promise<Receipt & { readonly outcome: VoteOutcome }> {
     const receiptId = randomUUID();
+    const arrivedAt = clock.now();
     const arrived = performance.now();
     try {
       for (let attempt = 0; attempt < TRIES; attempt++) {
@@ -171,6 +186,7 @@ export function makeIntake(options: {
           case 'NOT_OPEN':
             throw notOpen(outcome.status);
           case 'NOT_ADMITTED':
+            if (address !== null) anomalies.codeFailed(known.id);
             throw new NotAllowedError('That code is not valid for this poll.');
           case 'ALREADY_VOTED':
             throw new AlreadyVotedError('You have already voted, and this poll does not allow a change.');
@@ -178,6 +194,7 @@ export function makeIntake(options: {
             await hub.read(vote.pollId);
             continue;
           default:
+            if (address !== null && outcome.kind === 'RECORDED') anomalies.recorded(known, address, arrivedAt);
             options.onVote?.(outcome.kind, performance.now() - arrived);
             return { ...outcome.receipt, outcome: outcome.kind };
         }

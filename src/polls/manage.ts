@@ -54,6 +54,8 @@ export interface ManageOptions {
   readonly log: Log;
   /** Told of each poll that was created or changed here: it may be due at another time now. */
   readonly onChanged: (poll: Poll) => void;
+  /** Told of each DRAFT that was opened here. */
+  readonly onOpened?: (pollId: string) => void;
   /** Whether this server knows accounts. */
   readonly accounts: boolean;
   /** Who may create polls. */
@@ -170,14 +172,18 @@ export function makeManage(options: ManageOptions): Manage {
     return audit.guard(action, viewer, pollId, async () => {
       for (;;) {
         let overdue = false;
+        let opens = false;
         const state = await store.changePoll(pollId, clock.now(), (poll) => {
           requireManager(viewer, poll);
           // What time has decided comes first, though its timer is late; then look again.
           const timed = timedChange(poll, clock.now());
           overdue = timed !== null;
-          return timed ?? decide(poll);
+          const patch = timed ?? decide(poll);
+          opens = patch?.status === 'OPEN';
+          return patch;
         });
         if (state === null) throw pollNotFound(pollId);
+        if (opens) options.onOpened?.(pollId);
         options.onChanged(state.poll);
         const view = hub.changed(state);
         if (!overdue) return view;

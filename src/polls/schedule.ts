@@ -30,6 +30,8 @@ export function makeSchedule(options: {
   readonly hub: Hub;
   readonly clock: Clock;
   readonly log: Log;
+  /** Told of each poll that was opened here. */
+  readonly onOpened?: (pollId: string) => void;
 }): Schedule {
   const { store, hub, clock, log } = options;
   const timers = new Map<string, { readonly at: number; readonly stop: Stop }>();
@@ -112,13 +114,16 @@ export function makeSchedule(options: {
 
   async function change(id: string): Promise<void> {
     let changed = false;
+    let opens = false;
     try {
       const state = await store.changePoll(id, clock.now(), (poll) => {
         const patch = timedChange(poll, clock.now());
         changed = patch !== null;
+        opens = patch?.status === 'OPEN';
         return patch;
       });
       if (state === null) return hub.removed(id);
+      if (opens) options.onOpened?.(id);
       // Whoever did it: those who watch here need not wait to hear of it.
       if (changed || hub.known(id) !== null) hub.changed(state);
       // It may have been moved meanwhile, or is to close as well.
