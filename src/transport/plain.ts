@@ -23,7 +23,10 @@ export interface Plain {
 export function makePlain(engine: Engine, polling: Polling, streams: EventStreams, clock: Clock): Plain {
   return {
     handle(request, response, context) {
-      const url = new URL(request.url ?? '/', 'http://localhost');
+      const target = request.url ?? '/';
+      // `//` is a path that is no URL.
+      if (!URL.canParse(target, 'http://localhost')) return false;
+      const url = new URL(target, 'http://localhost');
       const [, id, what, extension] =
         /^\/polls\/([^/]{1,64})\/(results|stream|export\.(csv|json))$/.exec(url.pathname) ?? [];
       if (id === undefined) return false;
