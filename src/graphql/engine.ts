@@ -30,7 +30,7 @@ import type { PollView, Watch } from '../live/hub.ts';
 import type { Outlet } from '../live/mailbox.ts';
 import type { Context, Origin } from './builder.ts';
 import { asGraphQLError, maskError } from './errors.ts';
-import { checkSize, costOf } from './limits.ts';
+import { checkRoots, checkSize, costOf } from './limits.ts';
 import { LiveSource, readWait } from './live.ts';
 import { schema } from './schema.ts';
 
@@ -119,8 +119,9 @@ export function isRefusal(prepared: Prepared | readonly GraphQLError[]): prepare
 
 export function makeEngine(log: Log): Engine {
   const documents = new LRUCache<string, DocumentNode | GraphQLError>({
+    // Bytes: a parsed document takes 80 to 100 for each of its characters.
     maxSize: 20_000_000,
-    sizeCalculation: (_, query) => query.length * 10 + 100,
+    sizeCalculation: (_, query) => query.length * 100 + 1_000,
   });
   const verdicts = new WeakMap<DocumentNode, readonly GraphQLError[]>();
   const operations = new WeakMap<DocumentNode, Map<string | undefined, Prepared>>();
@@ -148,6 +149,7 @@ export function makeEngine(log: Log): Engine {
       let errors = verdicts.get(document);
       if (errors === undefined) {
         errors = checkSize(document);
+        if (errors.length === 0) errors = checkRoots(document);
         if (errors.length === 0) errors = validateDocument(schema, document, undefined, { maxErrors: 20 });
         verdicts.set(document, errors);
       }

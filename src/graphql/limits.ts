@@ -96,6 +96,34 @@ export function checkSize(document: DocumentNode): GraphQLError[] {
   return errors;
 }
 
+/**
+ * The root field of a subscription may not be left out or put in by a directive, as the specification has it: a subscription to
+ * nothing is none, and graphql's own rule for the root throws at a condition that is a variable.
+ */
+export function checkRoots(document: DocumentNode): GraphQLError[] {
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  for (const node of document.definitions)
+    if (node.kind === Kind.FRAGMENT_DEFINITION) fragments.set(node.name.value, node);
+  const seen = new Set<string>();
+
+  const conditionIn = (set: SelectionSetNode): boolean =>
+    set.selections.some((node) => {
+      if (node.directives?.some(({ name }) => name.value === 'skip' || name.value === 'include')) return true;
+      if (node.kind === Kind.FIELD) return false;
+      if (node.kind === Kind.INLINE_FRAGMENT) return conditionIn(node.selectionSet);
+      const fragment = seen.has(node.name.value) ? undefined : fragments.get(node.name.value);
+      seen.add(node.name.value);
+      return fragment !== undefined && conditionIn(fragment.selectionSet);
+    });
+
+  return document.definitions.flatMap((node) => {
+    if (node.kind !== Kind.OPERATION_DEFINITION || node.operation !== 'subscription') return [];
+    seen.clear();
+    if (!conditionIn(node.selectionSet)) return [];
+    return [new GraphQLError('The root field of a subscription takes no @skip and no @include.', { nodes: [node] })];
+  });
+}
+
 function refused(message: string): GraphQLError {
   return new GraphQLError(message, { extensions: { code: 'OPERATION_TOO_LARGE' } });
 }

@@ -14,7 +14,7 @@ import {
 } from '../core/poll.ts';
 import type { ChoiceView } from '../core/tally.ts';
 import type { PollView } from '../live/hub.ts';
-import { builder, type Context } from './builder.ts';
+import { builder, type Context, LAST_INSTANT } from './builder.ts';
 import { Choice, PollResults, PollStatus, words } from './results.ts';
 import { shownResults, visible } from './shown.ts';
 
@@ -280,6 +280,7 @@ async function listPolls(
 
 function readCursor(cursor: string): { createdAt: Date; id: string } {
   const [, time, id] = /^(\d{1,15}) ([0-9a-z]+)$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? [];
-  if (time === undefined || id === undefined) throw new InvalidInputError('after: not a cursor of this list.');
+  if (time === undefined || id === undefined || Number(time) > LAST_INSTANT)
+    throw new InvalidInputError('after: not a cursor of this list.');
   return { createdAt: new Date(Number(time)), id };
 }

@@ -57,6 +57,7 @@ export function makeStore(database: Database): Store {
 
     findPollId: (joinCode) =>
       repeat(async () => {
+        if (isUnknowable(joinCode)) return null;
         const [row] = await db.select({ id: polls.id }).from(polls).where(eq(polls.joinCode, joinCode));
         return row?.id ?? null;
       }),
@@ -177,7 +178,13 @@ function headOf(row: typeof polls.$inferSelect): Omit<PollState, 'counts'> {
   };
 }
 
+/** Postgres takes no NUL in a text, not even to compare with. */
+function isUnknowable(name: string): boolean {
+  return name.includes('\0');
+}
+
 async function lock(tx: Tx, id: string): Promise<Poll | null> {
+  if (isUnknowable(id)) return null;
   const [row] = await tx.select().from(polls).where(eq(polls.id, id)).for('update');
   return row === undefined ? null : readPoll(row);
 }
@@ -188,6 +195,7 @@ async function load(
   id: string,
   knownVersion: number | null,
 ): Promise<(Omit<PollState, 'counts'> & { counts?: Counts }) | null> {
+  if (isUnknowable(id)) return null;
   const counts = sql<unknown>`CASE WHEN ${polls.version} = ${knownVersion}::int THEN NULL ELSE (
     SELECT coalesce(json_object_agg(${tallies.key}, ${tallies.votes}), '{}'::json)
     FROM ${tallies} WHERE ${tallies.pollId} = ${id} AND ${tallies.votes} <> 0) END`;

@@ -177,20 +177,32 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
   }
 
   function operatePost(request: IncomingMessage, response: ServerResponse): void {
-    const type = request.headers['content-type'] ?? '';
+    const given = request.headers['content-type'] ?? '';
+    // A media type is the same in any case; Yoga knows it in small letters alone.
+    const type = given === 'application/json' ? given : given.toLowerCase();
+    if (type !== given) request.headers['content-type'] = type;
     // A form can be posted from any page, with our cookie and without a preflight.
-    if (type !== 'application/json' && !/^application\/(json|graphql|graphql\+json)\s*(;|$)/i.test(type)) {
+    if (type !== 'application/json' && !/^application\/(json|graphql|graphql\+json)\s*(;|$)/.test(type)) {
       request.resume();
       sendError(response, 415, 'content-type: must be application/json.');
       return;
     }
     readBody(request, response, (body) => {
+      try {
+        take(body);
+      } catch (error) {
+        // Nobody else catches what is thrown in the event of a stream: it would end the process.
+        fault(response, error);
+      }
+    });
+
+    function take(body: Buffer): void {
       if (type === 'application/json' || type.startsWith('application/json;')) {
         const params = readParams(body);
         if (params !== null && run(request, response, params, acceptedBy(request.headers.accept), body)) return;
       }
       handOver(request, response, body).catch((error: unknown) => fault(response, error));
-    });
+    }
   }
 
   /**

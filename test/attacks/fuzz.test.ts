@@ -117,8 +117,10 @@ function hasMessage(error: unknown): boolean {
   return typeof error === 'object' && error !== null && 'message' in error && typeof error.message === 'string';
 }
 
+/** Which errors and successes an answer holds, each once. */
 function codesIn(body: string): string[] {
-  return [...body.matchAll(/"code":"(\w+)"|"__typename":"(\w+Error)"/g)].map(([, code, type]) => code ?? type ?? '');
+  const found = [...body.matchAll(/"code":"(\w+)"|"__typename":"(\w+(?:Error|Success))"/g)];
+  return [...new Set(found.map(([, code, type]) => code ?? type ?? ''))];
 }
 
 /** Frees what nobody holds; megabytes that are left. */
@@ -352,7 +354,6 @@ test(`${OPERATIONS} operations out of the schema do no harm (seed ${SEED})`, { t
   async function run(index: number): Promise<void> {
     const random = randomFrom(SEED + index * 7_919);
     const operation = operationFrom(schema, random, world);
-    const faultsBefore = faults.length;
     let wrong: string | null;
     let shown: unknown = operation;
     if (random(100) < 3) wrong = await overSocket(random, operation);
@@ -369,10 +370,9 @@ test(`${OPERATIONS} operations out of the schema do no harm (seed ${SEED})`, { t
       const plain = sent.path.startsWith('/polls/');
       wrong = plain && reply.status < 400 ? null : faultIn(reply);
       if (plain) wrong ??= leakIn(reply.body);
-      if (wrong === 'a body of type "", status 400' && sent.method === 'HEAD') wrong = null;
+      if (sent.method === 'HEAD' && reply.status > 0 && reply.status < 500 && reply.body === '') wrong = null;
       if (wrong !== null) wrong += `\n  answered ${reply.status} ${reply.type} ${reply.body.slice(0, 600)}`;
     }
-    if (wrong === null && faults.length > faultsBefore) wrong = 'something was logged meanwhile';
     if (wrong !== null && failures.length < 20) {
       failures.push(`seed ${SEED}, operation ${index}: ${wrong}\n  ${JSON.stringify(shown).slice(0, 3_000)}`);
     }
@@ -408,9 +408,18 @@ test(`${OPERATIONS} operations out of the schema do no harm (seed ${SEED})`, { t
     `fuzz: seed ${SEED}, ${OPERATIONS} operations in ${seconds} s, heap ${Math.round(middle)} MB, then ${Math.round(growth)} MB more\n` +
       `  by status: ${listed(statuses)}\n  by code: ${listed(codes)}`,
   );
-  expect(failures.join('\n\n')).toBe('');
-  expect(faults).toEqual([]);
+  expect([...faults.slice(0, 10), ...failures].join('\n\n')).toBe('');
   expect(growth).toBeLessThan(MOST_GROWTH_MB);
+  // It got far enough to mean something.
+  for (const reached of [
+    'CastVoteSuccess',
+    'CastVotesSuccess',
+    'CreatePollSuccess',
+    'UpdatePollSuccess',
+    'ClosePollSuccess',
+  ]) {
+    expect(codes.get(reached), reached).toBeGreaterThan(0);
+  }
 
   expect((await server.app.store.recount()).differences).toEqual([]);
   expect(await castVote(graphql, { pollId: canary.id, choiceIds: [canary.choiceIds[1]] })).toMatchObject({

@@ -82,6 +82,8 @@ export function operationFrom(schema: GraphQLSchema, random: (below: number) => 
   const fragments: string[] = [];
   const deepest = chance(4) ? 14 : 2 + random(5);
   let names = 0;
+  /** Fields with a set or arguments: twice under one name they would have to be the same. */
+  const used = new Set<string>();
   let room = chance(2) ? 400 : 40;
 
   const root = {
@@ -117,7 +119,15 @@ export function operationFrom(schema: GraphQLSchema, random: (below: number) => 
     const args = onlyOne.map((arg) => `${arg.name}: ${written(arg.type, arg.name, field.name)}`);
     if (bad() && chance(20)) args.push(`${pick(['nope', '__proto__', 'constructor'])}: 1`);
     const inner = getNamedType(field.type);
-    const alias = chance(15) ? `a${++names}: ` : bad() && chance(20) ? '__proto__: ' : '';
+    const single = used.has(field.name) || (used.size > 0 && field.args.length > 0);
+    const whole = isCompositeType(inner) || field.args.length > 0;
+    if (whole) used.add(field.name);
+    const alias =
+      (single && whole && !(mood === 'wild')) || chance(15)
+        ? `a${++names}: `
+        : bad() && chance(20)
+          ? '__proto__: '
+          : '';
     const set = isCompositeType(inner) ? ` { ${select(inner, depth + 1)} }` : '';
     return `${alias}${field.name}${args.length === 0 ? '' : `(${args.join(', ')})`}${directive()}${set}`;
   }
@@ -179,10 +189,10 @@ export function operationFrom(schema: GraphQLSchema, random: (below: number) => 
     return `$${variable}`;
   }
 
-  function value(of: GraphQLInputType, at: string, field: string): unknown {
-    if (isNonNullType(of)) return bad() && chance(30) ? null : value(of.ofType, at, field);
+  function value(of: GraphQLInputType, at: string, field: string, nullable = true): unknown {
+    if (isNonNullType(of)) return bad() && chance(30) ? null : value(of.ofType, at, field, false);
     if (bad()) return anything(at, 0);
-    if (chance(3)) return null;
+    if (nullable && chance(3)) return null;
     if (isListType(of)) return list(of.ofType, at, field);
     if (isEnumType(of)) return new EnumValue(pick(of.getValues()).name);
     if (isInputObjectType(of)) {
