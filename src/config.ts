@@ -13,6 +13,8 @@ export interface Config {
   /** Null: PGlite in `dataDir`. */
   readonly databaseUrl: string | null;
   readonly dataDir: string;
+  /** Null: one instance alone. */
+  readonly redisUrl: string | null;
   /** Null: made once and kept in `dataDir`. */
   readonly secret: string | null;
   /** Milliseconds between two updates of a poll; 0 sends every change. */
@@ -20,12 +22,14 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** Milliseconds over which the connections are closed when the server is stopped; 0: at once. */
   readonly drainMs: number;
+  /** How many processes share the port on this machine. */
+  readonly workers: number;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What has a name in the design and is not built yet: asking for it must not be answered with something else. */
-const NOT_YET = ['REDIS_URL', 'JWT_SECRET', 'JWKS_URL', 'CORS_ORIGINS'];
+const NOT_YET = ['JWT_SECRET', 'JWKS_URL', 'CORS_ORIGINS'];
 
 /** Throws one `InvalidInputError` that names every mistake. */
 export function readConfig(env: Environment): Config {
@@ -46,6 +50,13 @@ export function readConfig(env: Environment): Config {
     // The value may hold a password: it is not shown.
     wrong.push('DATABASE_URL: must begin with postgres:// or postgresql://');
   }
+  const redisUrl = given('REDIS_URL') ?? null;
+  if (redisUrl !== null && !/^rediss?:\/\/./.test(redisUrl)) {
+    wrong.push('REDIS_URL: must begin with redis:// or rediss://');
+  }
+  if (redisUrl !== null && databaseUrl === null) {
+    wrong.push('REDIS_URL: needs DATABASE_URL; the embedded database serves one process only');
+  }
   const secret = given('SECRET') ?? null;
   if (secret !== null && secret.length < 16) wrong.push('SECRET: must have at least 16 characters');
   if (secret === null && databaseUrl !== null) {
@@ -57,7 +68,10 @@ export function readConfig(env: Environment): Config {
   for (const name of ['VOTE_RATE_LIMIT', 'CONNECTION_LIMIT', 'OPERATION_COST_LIMIT']) {
     if ((given(name) ?? '0') !== '0') wrong.push(`${name}: not supported yet, only 0 (off)`);
   }
-  if ((given('WORKERS') ?? '1') !== '1') wrong.push('WORKERS: more than 1 is not supported yet');
+  const workers = whole('WORKERS', 1, 1, 64);
+  if (workers > 1 && (databaseUrl === null || redisUrl === null)) {
+    wrong.push('WORKERS: more than 1 needs DATABASE_URL and REDIS_URL, through which they share polls and results');
+  }
   if ((given('POLL_CREATION') ?? 'open') !== 'open') wrong.push('POLL_CREATION: only "open" is supported yet');
 
   const config: Config = {
@@ -65,10 +79,12 @@ export function readConfig(env: Environment): Config {
     host: given('HOST') ?? '127.0.0.1',
     databaseUrl,
     dataDir: given('DATA_DIR') ?? './data',
+    redisUrl,
     secret,
     liveIntervalMs: whole('LIVE_INTERVAL_MS', 100, 0, 60_000),
     logLevel: logLevel ?? 'info',
     drainMs: whole('DRAIN_MS', 10_000, 0, 600_000),
+    workers,
   };
   if (wrong.length > 0) throw new InvalidInputError(`The environment is wrong:\n  ${wrong.join('\n  ')}`);
   return Object.freeze(config);

@@ -73,6 +73,8 @@ describe('the README', () => {
     expect(README).toContain(`| \`PORT\`, \`HOST\` | ${config.port}, ${config.host} |`);
     expect(README).toContain(`| \`DATA_DIR\` | \`${config.dataDir}\` |`);
     expect(README).toContain(`| \`LIVE_INTERVAL_MS\` | ${config.liveIntervalMs} |`);
+    expect(README).toContain(`| \`WORKERS\` | ${config.workers} |`);
+    expect(README).toContain(`| \`DRAIN_MS\` | ${config.drainMs} |`);
     expect(README).toContain(`| \`LOG_LEVEL\` | \`${config.logLevel}\` |`);
   });
 

@@ -32,8 +32,8 @@ describe('wrong starts', PATIENCE, () => {
       LIVE_INTERVAL_MS: 'soon',
       LOG_LEVEL: 'loud',
       SECRET: 'short',
-      REDIS_URL: 'redis://x',
-      WORKERS: '4',
+      REDIS_URL: 'http://hidden',
+      WORKERS: 'four',
     });
     expect(code).toBe(1);
     for (const name of [
@@ -42,8 +42,8 @@ describe('wrong starts', PATIENCE, () => {
       'LIVE_INTERVAL_MS: "soon"',
       'LOG_LEVEL: "loud"',
       'SECRET',
-      'REDIS_URL',
-      'WORKERS',
+      'REDIS_URL: must begin with redis://',
+      'WORKERS: "four" must be a whole number from 1 to 64',
     ]) {
       expect(err).toContain(name);
     }
@@ -57,11 +57,13 @@ describe('wrong starts', PATIENCE, () => {
       port: 4000,
       host: '127.0.0.1',
       databaseUrl: null,
+      redisUrl: null,
       dataDir: './data',
       secret: null,
       liveIntervalMs: 100,
       logLevel: 'info',
       drainMs: 10_000,
+      workers: 1,
     });
     expect(Object.isFrozen(config)).toBe(true);
   });
