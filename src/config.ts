@@ -24,6 +24,8 @@ export interface Config {
   readonly access: AccessConfig;
   /** Milliseconds over which the connections are closed when the server is stopped; 0: at once. */
   readonly drainMs: number;
+  /** How many processes share the port on this machine. */
+  readonly workers: number;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -60,7 +62,10 @@ export function readConfig(env: Environment): Config {
   }
   const logLevel = LOG_LEVELS.find((level) => level === (given('LOG_LEVEL') ?? 'info'));
   if (logLevel === undefined) wrong.push(`LOG_LEVEL: "${given('LOG_LEVEL')}" must be one of ${LOG_LEVELS.join(', ')}`);
-  if ((given('WORKERS') ?? '1') !== '1') wrong.push('WORKERS: more than 1 is not supported yet');
+  const workers = whole('WORKERS', 1, 1, 64);
+  if (workers > 1 && (databaseUrl === null || redisUrl === null)) {
+    wrong.push('WORKERS: more than 1 needs DATABASE_URL and REDIS_URL, through which they share polls and results');
+  }
 
   const config: Config = {
     port: whole('PORT', 4000, 0, 65_535),
@@ -73,6 +78,7 @@ export function readConfig(env: Environment): Config {
     logLevel: logLevel ?? 'info',
     access: readAccess({ given, whole, wrong }),
     drainMs: whole('DRAIN_MS', 10_000, 0, 600_000),
+    workers,
   };
   if (wrong.length > 0) throw new InvalidInputError(`The environment is wrong:\n  ${wrong.join('\n  ')}`);
   return Object.freeze(config);

@@ -11,6 +11,8 @@ import { pipeline } from 'node:stream/promises';
 import { exportPoll, makeLog, recount, startApp } from './app.ts';
 import { type Config, readConfig, secretsIn } from './config.ts';
 import { PollcastError } from './core/errors.ts';
+import type { Log } from './core/ports.ts';
+import { openLine, startWorkers } from './workers.ts';
 
 const USAGE = `Usage: pollcast [command]
 
@@ -20,6 +22,9 @@ const USAGE = `Usage: pollcast [command]
             write the results and the ballots of a poll, without its voters, to the standard output
 
 The environment is described in README.md.`;
+
+/** Null where this process is not one of several workers. */
+const line = openLine();
 
 async function main(): Promise<void> {
   const [command = 'serve', ...rest] = process.argv.slice(2);
@@ -58,30 +63,52 @@ async function write(config: Config, { pollId, format }: Wanted): Promise<void> 
   });
 }
 
+/** What runs here: the server itself, or the primary of several that share its port. */
+interface Running {
+  readonly started: Promise<string>;
+  stop(): Promise<void>;
+}
+
 async function serve(config: Config): Promise<void> {
-  const log = makeLog(config.logLevel, process.stdout.isTTY === true, { secrets: secretsIn(process.env) });
+  const { stdout } = process;
+  const log = makeLog(config.logLevel, stdout.isTTY === true, {
+    secrets: secretsIn(process.env),
+    ...(line === null ? {} : { worker: line.worker }),
+  });
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'a fault that nobody caught'));
+  const running = config.workers > 1 && line === null ? startWorkers(config.workers, log) : startOne(config, log);
   let stopping = false;
+  const leave = (signal: string): void => {
+    if (stopping) {
+      // A second signal: leave at once. A worker hears of each from the terminal and from its primary; it goes with that.
+      if (line === null) process.exit(1);
+      return;
+    }
+    stopping = true;
+    if (line === null) stdout.write(`${signal}: finishing and closing; a second signal leaves at once.\n`);
+    running.stop().then(
+      () => process.exit(0),
+      () => process.exit(1),
+    );
+  };
   // From the first moment on: a signal while it starts must not leave the data folder locked.
-  const starting = startApp(config, { log });
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      // A second signal: leave at once.
-      if (stopping) process.exit(1);
-      stopping = true;
-      void starting.then(
-        async (running) => {
-          process.stdout.write(`${signal}: finishing and closing; a second signal leaves at once.\n`);
-          await running.stop();
-          process.exit(0);
-        },
-        () => process.exit(1),
-      );
-    });
-  }
-  const app = await starting;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => leave(signal));
+  const url = await running.started;
+  if (line !== null) return;
   const where = config.databaseUrl === null ? `PGlite in ${config.dataDir}` : 'Postgres';
-  process.stdout.write(`Pollcast is running on ${where}. Open ${app.url}/graphql\n`);
+  const many = config.workers === 1 ? '' : ` with ${config.workers} workers`;
+  stdout.write(`Pollcast is running on ${where}${many}. Open ${url}/graphql\n`);
+}
+
+function startOne(config: Config, log: Log): Running {
+  const starting = startApp(config, { log, ...(line === null ? {} : { gather: line.gather }) });
+  return {
+    started: starting.then((app) => {
+      line?.ready(app.url, app.metrics);
+      return app.url;
+    }),
+    stop: () => starting.then((app) => app.stop()),
+  };
 }
 
 async function compare(config: Config): Promise<void> {
@@ -93,13 +120,15 @@ async function compare(config: Config): Promise<void> {
   if (differences.length > 0) process.exitCode = 1;
 }
 
-main().catch((error: unknown) => {
+main().catch(async (error: unknown) => {
   const text =
     error instanceof PollcastError
       ? error.message
       : error instanceof Error
         ? (error.stack ?? error.message)
         : String(error);
-  process.stderr.write(`pollcast: ${text}\n`);
+  // The primary says it, once for all workers.
+  if (line === null) process.stderr.write(`pollcast: ${text}\n`);
+  else await line.failed(text);
   process.exit(1);
 });

@@ -78,6 +78,8 @@ describe('the README', () => {
     expect(README).toContain(`| \`CONNECTION_LIMIT\` | ${limits.connections} |`);
     expect(README).toContain(`| \`OPERATION_COST_LIMIT\` | ${limits.operationCost} |`);
     expect(README).toContain(`| \`LIVE_INTERVAL_MS\` | ${config.liveIntervalMs} |`);
+    expect(README).toContain(`| \`WORKERS\` | ${config.workers} |`);
+    expect(README).toContain(`| \`DRAIN_MS\` | ${config.drainMs} |`);
     expect(README).toContain(`| \`LOG_LEVEL\` | \`${config.logLevel}\` |`);
   });
 

@@ -1,10 +1,12 @@
 /** The metrics say what happened, exactly, and each app counts its own. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { makeMetrics, renderMetrics } from '../../src/ops/metrics.ts';
 import { castVote, createPoll, manage, newVoter } from '../support/api.ts';
 import { eventually, overEvents, overWebSocket } from '../support/peers.ts';
 import { readSamples, scrape } from '../support/scrape.ts';
-import { startServer } from '../support/server.ts';
+import { ROOT, startServer } from '../support/server.ts';
 import { TRANSPORTS } from '../support/transports.ts';
 
 const READINGS = { ballotsWaiting: 0, watchers: {}, webSockets: 0, database: { operations: 0, connections: 1 } };
@@ -114,6 +116,16 @@ describe('metrics of a server', () => {
       return (await scrape(server.url)).get('pollcast_readers_cut_total') === 1;
     }, 'the stuck reader is cut off');
     expect((await scrape(server.url)).get('pollcast_updates_conflated_total')).toBeGreaterThan(0);
+  });
+
+  test('docs/metrics.md names every metric, and no other', async () => {
+    await using server = await startServer();
+    const page = await (await fetch(`${server.url}/metrics`)).text();
+    const told = readFileSync(join(ROOT, 'docs/metrics.md'), 'utf8');
+    const names = [...told.matchAll(/^\| (`.*?) \|/gm)]
+      .flatMap(([, cell = '']) => [...cell.matchAll(/`([a-z_…0-9]+)/g)])
+      .map(([, name = '']) => name.replace(/^…(.*)…$/, 'nodejs_eventloop_lag$1seconds'));
+    expect(names.sort()).toEqual([...page.matchAll(/^# TYPE (\w+)/gm)].map(([, name]) => name).sort());
   });
 
   test('what the process costs, in plausible units', async () => {

@@ -33,7 +33,7 @@ describe('wrong starts', PATIENCE, () => {
       LOG_LEVEL: 'loud',
       SECRET: 'short',
       REDIS_URL: 'http://u:hidden@h',
-      WORKERS: '4',
+      WORKERS: 'four',
     });
     expect(code).toBe(1);
     for (const name of [
@@ -42,8 +42,8 @@ describe('wrong starts', PATIENCE, () => {
       'LIVE_INTERVAL_MS: "soon"',
       'LOG_LEVEL: "loud"',
       'SECRET',
-      'REDIS_URL',
-      'WORKERS',
+      'REDIS_URL: must begin with redis://',
+      'WORKERS: "four" must be a whole number from 1 to 64',
     ]) {
       expect(err).toContain(name);
     }
@@ -70,6 +70,7 @@ describe('wrong starts', PATIENCE, () => {
         limits: { votes: 50, polls: 60, connections: 2_000, operationCost: 20_000 },
       },
       drainMs: 10_000,
+      workers: 1,
     });
     expect(Object.isFrozen(config)).toBe(true);
   });
