@@ -1,55 +1,7 @@
-/** Time that stands still until a test moves it. */
-import type { Clock, Stop } from '../../src/core/ports.ts';
+/** Real time that a test can move on at once: what is due by then happens in that moment. */
+import type { Clock } from '../../src/core/ports.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 
-export interface ManualClock extends Clock {
-  /** Moves time on, running what falls due on the way, in its order; what repeats runs once, as after a sleep. */
-  advance(ms: number): void;
-}
-
-export function manualClock(startMs = Date.UTC(2026, 10, 22, 18)): ManualClock {
-  const timers = new Map<number, { at: number; readonly every: number | null; readonly run: () => void }>();
-  let now = startMs;
-  let count = 0;
-
-  const add = (ms: number, every: number | null, run: () => void): Stop => {
-    const id = ++count;
-    timers.set(id, { at: now + Math.max(0, ms), every, run });
-    return () => timers.delete(id);
-  };
-
-  return {
-    now: () => now,
-    after(ms, run) {
-      // What is due already runs after the turn that asked for it, as a real timer does.
-      if (ms <= 0) {
-        const soon = setImmediate(run);
-        return () => clearImmediate(soon);
-      }
-      return add(ms, null, run);
-    },
-    every: (ms, run) => add(ms, ms, run),
-    advance(ms) {
-      const end = now + ms;
-      const repeated = new Set<number>();
-      for (;;) {
-        const due = [...timers]
-          .filter(([id, { at }]) => at <= end && !repeated.has(id))
-          .sort(([, a], [, b]) => a.at - b.at)[0];
-        if (due === undefined) break;
-        const [id, timer] = due;
-        now = timer.at;
-        if (timer.every === null) timers.delete(id);
-        else {
-          repeated.add(id);
-          timer.at = end + timer.every - ((end - timer.at) % timer.every);
-        }
-        timer.run();
-      }
-      now = end;
-    },
-  };
-}
 export interface MovableClock {
   readonly clock: Clock;
   /** Milliseconds. */
