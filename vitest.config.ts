@@ -7,8 +7,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['./test/support/globalSetup.ts'],
-    // Two cores: a third of the tests waits for a server, a timer or a browser at any time.
-    maxWorkers: 3,
+    // Two cores: one for the tests, one for the servers that they start.
+    maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
     reporters: ['default', './test/support/summary.ts'],

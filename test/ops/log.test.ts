@@ -161,7 +161,7 @@ describe('secrets', () => {
     const secrets = [
       SECRET,
       'ssw0rd-of-the-database',
-      'ABCDEFTHECODE',
+      'ABCDEF-the-code',
       'sesame-the-cookie',
       'eyJhbGciOi.eyJzdWIi.c2ln',
     ];
@@ -176,12 +176,12 @@ describe('secrets', () => {
     await castVote(graphql, vote, { cookie: `pollcast_voter=${voterToken}; session=sesame-the-cookie` });
     await castVote(graphql, { ...vote, voterToken: `${voterToken}x` });
     await castVote(graphql, vote, { authorization: 'Bearer eyJhbGciOi.eyJzdWIi.c2ln' });
-    const inUrl = `{ viewer(organizerKey: "${poll.organizerKey}", code: "ABCDEFTHECODE") { isOrganizer } }`;
+    const inUrl = `{ viewer(organizerKey: "${poll.organizerKey}", code: "ABCDEF-the-code") { isOrganizer } }`;
     await fetch(`${graphql}?query=${encodeURIComponent(inUrl)}&token=${voterToken}`);
-    await operate(graphql, inUrl, { voterToken, code: 'ABCDEFTHECODE' }, poll.manage);
+    await operate(graphql, inUrl, { voterToken, code: 'ABCDEF-the-code' }, poll.manage);
     await operate(
       graphql,
-      `mutation { castVote(input: { pollId: "x", choiceIds: [], code: "ABCDEFTHECODE" }) { __typename } }`,
+      `mutation { castVote(input: { pollId: "x", choiceIds: [], code: "ABCDEF-the-code" }) { __typename } }`,
     );
     await fetch(`${server.url}/polls/${poll.id}/results?key=${poll.organizerKey}`, { headers: poll.manage });
     await fetch(graphql, {
@@ -211,7 +211,7 @@ describe('secrets', () => {
       ).errors?.[0]?.message,
     ).toMatch(/report the number/);
     await admin`alter table polls rename to somewhere`;
-    expect((await operate(graphql, '{ poll(joinCode: "ABCDEFTHECODE") { id } }')).errors?.[0]?.message).toMatch(
+    expect((await operate(graphql, '{ poll(joinCode: "ABCDEF") { id } }')).errors?.[0]?.message).toMatch(
       /report the number/,
     );
     expect(

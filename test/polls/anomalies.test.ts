@@ -19,8 +19,9 @@ describe('anomalies', () => {
   const clock = manualClock();
   let server: TestServer;
   let voters = 0;
+  let addresses = 0;
   beforeAll(async () => {
-    server = await startServer({}, { clock });
+    server = await startServer({ TRUSTED_PROXIES: '127.0.0.1' }, { clock });
   });
   afterAll(() => server[Symbol.asyncDispose]());
 
@@ -40,8 +41,13 @@ describe('anomalies', () => {
         ),
       ),
     );
+  /** From an address of its own each time: one alone is stopped after ten wrong codes. */
   const tryCode = (poll: TestPoll, code: string) =>
-    castVote(server.graphql, { pollId: poll.id, choiceIds: [poll.choiceIds[0]], code });
+    castVote(
+      server.graphql,
+      { pollId: poll.id, choiceIds: [poll.choiceIds[0]], code },
+      { 'x-forwarded-for': `10.0.0.${++addresses}` },
+    );
 
   test('VOTE_BURST: the 101st new voter of one network within ten seconds, with all before it', async () => {
     const poll = await createPoll(server.graphql);
