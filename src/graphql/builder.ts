@@ -84,7 +84,8 @@ const FIRST_INSTANT = 0;
 export const LAST_INSTANT = Date.parse('9999-12-31T23:59:59.999Z');
 
 builder.scalarType('DateTime', {
-  description: 'An instant in UTC, ISO 8601 with milliseconds: `2026-11-22T18:00:00.000Z`. Input may carry any offset, and lies in the years 1970 to 9999.',
+  description:
+    'An instant in UTC, ISO 8601 with milliseconds: `2026-11-22T18:00:00.000Z`. Input may carry any offset, and lies in the years 1970 to 9999.',
   serialize: (value) => value.toISOString(),
   parseValue(value) {
     const form = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;

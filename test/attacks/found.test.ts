@@ -1,5 +1,5 @@
 /** What the fuzz has found, one by one. */
-import { request } from 'node:http';
+import { Agent, request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import type { Log } from '../../src/core/ports.ts';
@@ -78,13 +78,15 @@ describe('found by the fuzz', () => {
     expect(status).toBe(404);
   });
 
-  test.each(['0000-01-01T00:00:00Z', '0099-01-01T00:00:00Z', '1970-01-01T00:00:00+14:00', '9999-12-31T23:59:59.999-14:00'])(
-    'an instant outside the years 1970 to 9999 of UTC (%s) is refused',
-    async (opensAt) => {
-      const answer = await operate(server.graphql, CREATE, { input: { question: 'q', choices: ['a', 'b'], opensAt } });
-      expect(answer.errors?.[0]?.message).toMatch(/DateTime: must lie in the years 1970 to 9999/);
-    },
-  );
+  test.each([
+    '0000-01-01T00:00:00Z',
+    '0099-01-01T00:00:00Z',
+    '1970-01-01T00:00:00+14:00',
+    '9999-12-31T23:59:59.999-14:00',
+  ])('an instant outside the years 1970 to 9999 of UTC (%s) is refused', async (opensAt) => {
+    const answer = await operate(server.graphql, CREATE, { input: { question: 'q', choices: ['a', 'b'], opensAt } });
+    expect(answer.errors?.[0]?.message).toMatch(/DateTime: must lie in the years 1970 to 9999/);
+  });
 
   test.each(['1970-01-01T00:00:00Z', '9999-12-31T23:59:59.999Z'])(
     'the first and the last instant (%s) are kept',
@@ -106,11 +108,30 @@ describe('found by the fuzz', () => {
   });
 
   test.each(['application/JSON', 'Application/Json; Charset=UTF-8'])('%s is application/json', async (type) => {
-    for (const [body, status] of [['{"query":"{ viewer { isOrganizer } }"}', 200], ['{', 400]] as const) {
+    for (const [body, status] of [
+      ['{"query":"{ viewer { isOrganizer } }"}', 200],
+      ['{', 400],
+    ] as const) {
       const answer = await fetch(server.graphql, { method: 'POST', headers: { 'content-type': type }, body });
       expect(answer.status).toBe(status);
       expect(await answer.json()).toHaveProperty(status === 200 ? 'data' : 'errors');
     }
+  });
+
+  test('a HEAD of a stream is refused: nothing follows its head, and the connection stays in order', async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const { hostname, port } = new URL(server.url);
+    const status = (method: string, path: string) =>
+      new Promise((resolve, reject) => {
+        const asked = request({ hostname, port, agent, method, path }, (answer) => {
+          answer.resume().on('end', () => resolve(answer.statusCode));
+        });
+        asked.on('error', reject).end();
+      });
+    expect(await status('HEAD', `/polls/${poll.id}/stream`)).toBe(405);
+    expect(await status('HEAD', `/polls/${poll.id}/results`)).toBe(200);
+    expect(await status('GET', '/healthz')).toBe(200);
+    agent.destroy();
   });
 
   test('a cursor from beyond the years is not one of the list', async () => {
