@@ -32,8 +32,10 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
         /^\/polls\/([^/]{1,64})\/(results|stream|export\.(csv|json))$/.exec(url.pathname) ?? [];
       if (id === undefined) return false;
       const format = exportFormat(extension);
-      if (request.method !== 'GET' && (request.method !== 'HEAD' || format !== null)) {
-        response.setHeader('allow', format === null ? 'GET, HEAD' : 'GET');
+      // A stream has no end to stop before, and its bytes would follow the head that was asked for.
+      const takesHead = what === 'results';
+      if (request.method !== 'GET' && (request.method !== 'HEAD' || !takesHead)) {
+        response.setHeader('allow', takesHead ? 'GET, HEAD' : 'GET');
         refuse(response, [new GraphQLError('Only GET is possible here.')], 405);
         return true;
       }

@@ -1,5 +1,5 @@
 /** What the fuzz has found, one by one. */
-import { request } from 'node:http';
+import { Agent, request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import type { Log } from '../../src/core/ports.ts';
@@ -116,6 +116,22 @@ describe('found by the fuzz', () => {
       expect(answer.status).toBe(status);
       expect(await answer.json()).toHaveProperty(status === 200 ? 'data' : 'errors');
     }
+  });
+
+  test('a HEAD of a stream is refused: nothing follows its head, and the connection stays in order', async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const { hostname, port } = new URL(server.url);
+    const status = (method: string, path: string) =>
+      new Promise((resolve, reject) => {
+        const asked = request({ hostname, port, agent, method, path }, (answer) => {
+          answer.resume().on('end', () => resolve(answer.statusCode));
+        });
+        asked.on('error', reject).end();
+      });
+    expect(await status('HEAD', `/polls/${poll.id}/stream`)).toBe(405);
+    expect(await status('HEAD', `/polls/${poll.id}/results`)).toBe(200);
+    expect(await status('GET', '/healthz')).toBe(200);
+    agent.destroy();
   });
 
   test('a cursor from beyond the years is not one of the list', async () => {
