@@ -78,7 +78,8 @@ export function makePolling(clock: Clock): Polling {
       const end = (): void => finish(nothing);
       const stopTimer = waitMs === 0 ? () => {} : clock.after(waitMs, end);
       const outlet = new Answer(finish, end, waiting);
-      all.add(end);
+      // Who does not wait asked for what is there, and gets it.
+      if (waitMs > 0) all.add(end);
       response.on('close', () => finish(() => {}));
       void start(outlet, after).then((started) => {
         if (typeof started !== 'function') return finish(() => refuse(started));

@@ -44,6 +44,8 @@ export interface Storm extends AsyncDisposable {
   more(count: number): Promise<void>;
   /** Resolves when that many more votes were refused. */
   moreRefused(count: number): Promise<void>;
+  /** The most tries that a vote has needed since this was last called. */
+  mostTries(): number;
   settle(): Promise<Report>;
 }
 
@@ -87,6 +89,7 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
   let refusals = 0;
   let retried = 0;
   let unansweredButThere = 0;
+  let tries = 0;
   let updates = 0;
   let cuts = 0;
   let isVoting = true;
@@ -155,8 +158,13 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
 
   async function settleBallot(ballot: Ballot, overHttp: boolean): Promise<void> {
     const before = ballot.receiptId;
+    let url = '';
     for (let attempt = 1; ; attempt++) {
-      const answer = await answerOf(ballot, overHttp);
+      // Again at another one, where there is one.
+      const others = options.instances().filter((each) => each !== url);
+      url = pick(others.length > 0 ? others : options.instances());
+      tries = Math.max(tries, attempt);
+      const answer = await answerOf(ballot, url, overHttp);
       if (answer.kind === 'receipt') {
         const expected = before !== null ? ['UNCHANGED'] : attempt === 1 ? ['RECORDED'] : ['RECORDED', 'UNCHANGED'];
         if (!expected.includes(answer.outcome)) failures.push(`attempt ${attempt} answered ${answer.outcome}`);
@@ -178,10 +186,9 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
     }
   }
 
-  async function answerOf(ballot: Ballot, overHttp: boolean): Promise<Answer> {
+  async function answerOf(ballot: Ballot, url: string, overHttp: boolean): Promise<Answer> {
     const { poll, choice, voterToken } = ballot;
     const input = { pollId: poll.id, choiceIds: [poll.choiceIds[choice]], voterToken };
-    const url = pick(options.instances());
     const late = AbortSignal.timeout(SETTLED_MS);
     try {
       return readAnswer(await (overHttp ? post(url, input, late) : wsVoter(url).cast(input, late)));
@@ -234,6 +241,11 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
     },
     more: (count) => passing(() => acknowledged, count, 'more votes are acknowledged', failures),
     moreRefused: (count) => passing(() => refusals, count, 'votes are refused', failures),
+    mostTries() {
+      const most = tries;
+      tries = 0;
+      return most;
+    },
     settle,
     async [Symbol.asyncDispose]() {
       isVoting = false;

@@ -1,6 +1,7 @@
 /** Plain HTTP as a CDN, `curl` and a crowd see it, and who counts as watching. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ask, castVote, createPoll, manage, results, type TestPoll } from '../support/api.ts';
+import { freshDatabase } from '../support/database.ts';
 import { eventually, overEvents, overWebSocket } from '../support/peers.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
@@ -28,6 +29,31 @@ describe('short polling', () => {
       { id: poll.id },
     );
     expect(await response.json()).toEqual(all);
+  });
+
+  test('under way when the server stops, it is answered whole: 304 would name a version that the client never had', async () => {
+    await using database = await freshDatabase();
+    await using stopping = await startServer({ DATABASE_URL: database.url });
+    const poll = await createPoll(stopping.graphql);
+    const { store } = stopping.app;
+    const load = store.loadPoll;
+    let release = (): void => {};
+    const asked = new Promise<void>((seen) => {
+      const held = new Promise<void>((resolve) => (release = resolve));
+      Object.assign(store, {
+        loadPoll: async (...args: Parameters<typeof load>) => {
+          seen();
+          await held;
+          return load(...args);
+        },
+      });
+    });
+    const answer = fetch(`${stopping.url}/polls/${poll.id}/results`);
+    await asked;
+    const stopped = stopping.app.stop();
+    release();
+    expect((await answer).status).toBe(200);
+    await stopped;
   });
 
   test('If-None-Match answers 304 while nothing is newer, weak tags and nonsense too', async () => {
