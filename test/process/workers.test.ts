@@ -41,6 +41,12 @@ function childrenOf(pid: number | undefined): number[] {
     .map(Number);
 }
 
+/** One process, which must be there: 0 would be all of ours. */
+function kill(pid: number | undefined, signal: NodeJS.Signals): void {
+  if (!pid) throw new Error('There is no such worker.');
+  process.kill(pid, signal);
+}
+
 const isAlive = (pid: number): boolean => {
   try {
     // A zombie has left; only its parent has not looked yet.
@@ -130,9 +136,9 @@ describe('workers', { timeout: 120_000 }, () => {
     const acknowledged = () => [...receipts.values()].filter((id) => id !== null).length;
     await eventually(() => acknowledged() > 100, 'votes flood in');
     // Six times, so that some die with a connection in their hands: no client may wait for ever.
-    for (let kill = 1; kill <= 6; kill++) {
+    for (let death = 1; death <= 6; death++) {
       const workers = childrenOf(server.child.pid);
-      process.kill(workers[kill % 3] ?? 0, 'SIGKILL');
+      kill(workers[death % 3], 'SIGKILL');
       const then = acknowledged();
       await eventually(() => acknowledged() > then + 50, 'the others go on');
       await eventually(async () => (await page(server.url)).get('pollcast_workers') === 3, 'there are three again');
@@ -184,7 +190,7 @@ describe('workers', { timeout: 120_000 }, () => {
     const peers = await Promise.all(Array.from({ length: 9 }, () => overWebSocket(graphql, { pollId: poll.id })));
     for (const peer of peers) await peer.next();
     // From the terminal it would reach the workers, too.
-    for (const pid of workers) process.kill(pid, 'SIGINT');
+    for (const pid of workers) kill(pid, 'SIGINT');
     expect(await server.end('SIGINT')).toEqual({ code: 0, signal: null });
     for (const peer of peers) expect(await peer.event()).toEqual({ type: 'closed', code: 1001 });
     expect(workers.filter(isAlive)).toEqual([]);
@@ -220,7 +226,7 @@ describe('workers', { timeout: 120_000 }, () => {
   test('a worker that is told to leave finishes and is replaced', async () => {
     await using server = await spawnServer(env);
     const before = childrenOf(server.child.pid);
-    process.kill(before[1] ?? 0, 'SIGTERM');
+    kill(before[1], 'SIGTERM');
     await eventually(
       () => childrenOf(server.child.pid).filter((pid) => !before.includes(pid)).length === 1,
       'one is new',
@@ -293,7 +299,10 @@ describe('workers that cannot start', { timeout: 120_000 }, () => {
     const pauses = () => [...server.output().matchAll(/"pause":(\d+)/g)].map(([, pause]) => Number(pause));
     for (let death = 1; death <= 4; death++) {
       await eventually(() => childrenOf(server.child.pid).length === 2, 'there are two');
-      process.kill(childrenOf(server.child.pid).find((pid) => pid !== steady) ?? 0, 'SIGKILL');
+      kill(
+        childrenOf(server.child.pid).find((pid) => pid !== steady),
+        'SIGKILL',
+      );
       await eventually(() => pauses().length === death, 'its death is noticed');
     }
     expect(pauses()).toEqual([100, 200, 400, 800]);
