@@ -106,6 +106,8 @@ describe.each<[string, () => Bus]>([
   test('what an instance says does not come back to it', async () => {
     const bus = open();
     const { inbox } = await listen(bus, 'p');
+    // What is said while the other connection is not there yet is not sent.
+    if (!bus.alone) await eventually(async () => bus.connected, 'both connections stand');
     bus.publish(counts('p', 2));
     bus.publish({ kind: 'gone', pollId: 'p' });
     if (!bus.alone) await eventually(async () => bus.stats.published === 2, 'both are out');
