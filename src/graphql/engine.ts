@@ -18,40 +18,21 @@ import {
   type OperationDefinitionNode,
   parse as parseDocument,
   validate as validateDocument,
-  visit,
 } from 'graphql';
 import { LRUCache } from 'lru-cache';
 import { LIMITS } from '../access/limits.ts';
-import { managesPoll, NOBODY, refusalOf, seesPoll, voterIn } from '../access/viewer.ts';
-import { PollcastError, pollNotFound } from '../core/errors.ts';
+import { refusalOf } from '../access/viewer.ts';
+import { PollcastError } from '../core/errors.ts';
 import type { Log, Stop } from '../core/ports.ts';
-import type { ShownAs } from '../core/visibility.ts';
 import type { PollView, Watch } from '../live/hub.ts';
 import type { Outlet } from '../live/mailbox.ts';
 import type { Context, Origin } from './builder.ts';
 import { asGraphQLError, maskError } from './errors.ts';
-import { checkRoots, checkSize, costOf } from './limits.ts';
+import { checkRoots, checkSize } from './limits.ts';
 import { LiveSource, readWait } from './live.ts';
+import { describe, type Prepared, type Variables } from './prepared.ts';
 import { schema } from './schema.ts';
-
-/** A document that is ready to run, with the one operation that was asked for. */
-export interface Prepared {
-  readonly document: DocumentNode;
-  readonly operation: OperationDefinitionNode;
-  readonly operationName: string | undefined;
-  /** Names document and operation in group keys. */
-  readonly id: number;
-  /** Selects something that is the viewer's own, so that no two viewers can share bytes. */
-  readonly personal: boolean;
-  /** The variables that the selection below the root field depends on: two subscribers may differ in all others. */
-  readonly innerVariables: readonly string[];
-  /** What it costs its address. */
-  readonly cost: number;
-  /** May be held back until there is something newer. */
-  readonly waits: boolean;
-}
-
-export type Variables = Readonly<Record<string, unknown>> | null | undefined;
+import { groupContext, groupKey, seatOf } from './seat.ts';
 
 export interface Engine {
   readonly schema: GraphQLSchema;
@@ -219,13 +200,13 @@ export function makeEngine(log: Log): Engine {
         };
         const source: unknown = await createSourceEventStream(args);
         if (!(source instanceof LiveSource)) return masked(asResult(source), context).errors ?? [];
-        const seat = await seatOf(source.pollId, context, (as) => ({
+        const seat = await seatOf(source.pollId, context, prepared, (as) => ({
           groupKey: groupKey(prepared, variables, context, as),
           encode: encoderFor(prepared, variables, groupContext(prepared, context, as), source),
         }));
         return await context.services.hub.watch(
           {
-            ...(prepared.personal ? unclaimed(seat) : seat),
+            ...seat,
             pollId: source.pollId,
             topic: source.topic,
             after: after ?? source.after,
@@ -259,13 +240,13 @@ export function makeEngine(log: Log): Engine {
       const refused = engine.refusal(prepared.operation, context);
       if (refused !== null) return [refused];
       try {
-        const seat = await seatOf(wait.pollId, context, (as) => ({
+        const seat = await seatOf(wait.pollId, context, prepared, (as) => ({
           groupKey: groupKey(prepared, variables, context, as),
           encode: encodeQuery(prepared, variables, groupContext(prepared, context, as)),
         }));
         return await context.services.hub.watch(
           {
-            ...(prepared.personal ? unclaimed(seat) : seat),
+            ...seat,
             pollId: wait.pollId,
             topic: 'results',
             after: wait.afterVersion,
@@ -284,7 +265,7 @@ export function makeEngine(log: Log): Engine {
       if (refused !== null) throw refused;
       const prepared = engine.prepare(PLAIN, null);
       if (isRefusal(prepared)) throw new Error(`The plain query is not in order: ${prepared.join()}`);
-      const seat = await seatOf(pollId, context, (as) => {
+      const seat = await seatOf(pollId, context, prepared, (as) => {
         const whole = encodeQuery(prepared, { pollId }, groupContext(prepared, context, as));
         return { groupKey: `plain ${as}`, encode: async (view) => inside(await whole(view)) };
       });
@@ -333,54 +314,6 @@ function originOf(context: unknown): Origin | null {
     : null;
 }
 
-type Served = Pick<Watch, 'groupKey' | 'encode'>;
-
-/**
- * How this viewer is served, and how once it has voted. Throws `NotFoundError` where there is no such poll, or none that it may
- * know of (L7).
- */
-async function seatOf(
-  pollId: string,
-  { services, viewer }: Context,
-  serve: (as: ShownAs) => Served,
-): Promise<Served & Pick<Watch, 'claim'>> {
-  let poll = await services.hub.poll(pollId);
-  // What is remembered may be a moment old, and a draft is opened some day.
-  if (poll !== null && !seesPoll(viewer, poll)) poll = (await services.hub.read(pollId))?.poll ?? null;
-  if (poll === null || !seesPoll(viewer, poll)) throw pollNotFound(pollId);
-  if (managesPoll(viewer, poll)) return { ...serve('manager'), claim: null };
-  const voter = voterIn(viewer, poll);
-  if (voter === null) return { ...serve('other'), claim: null };
-  return {
-    ...serve('other'),
-    claim: { voterKey: services.voters.keyOf(poll.id, voter), asVoter: serve('voter') },
-  };
-}
-
-/** A personal operation is run for its viewer each time: what it may see is seen then. */
-function unclaimed(seat: Served & Pick<Watch, 'claim'>): Served & Pick<Watch, 'claim'> {
-  return { ...seat, claim: null };
-}
-
-function groupKey(prepared: Prepared, variables: Variables, context: Context, as: ShownAs): string {
-  const inner = prepared.innerVariables.map((name) => variables?.[name]);
-  return JSON.stringify([prepared.id, inner, prepared.personal ? context.viewer : as]);
-}
-
-/** Only a personal operation is run for its viewer; any other for nobody, whoever was the first of the group (L9). */
-function groupContext(prepared: Prepared, context: Context, as: ShownAs): Context {
-  const { services, viewer } = context;
-  return {
-    services,
-    viewer: prepared.personal ? viewer : NOBODY,
-    shownAs: prepared.personal ? null : as,
-    address: '',
-    voterToken: null,
-    keepVoterToken: null,
-    origin: null,
-  };
-}
-
 const BEFORE = '{"data":{"pollResults":'.length;
 
 /** The results out of `{"data":{"pollResults":…}}`. */
@@ -406,37 +339,4 @@ function asResult(source: unknown): ExecutionResult {
     return { errors: source.errors.filter((error) => error instanceof GraphQLError) };
   }
   throw new TypeError('A subscription field answered neither a live source nor errors.');
-}
-
-/** Fields whose value depends on who asks. */
-const PERSONAL = new Set(['viewerBallot', 'viewer', 'audit', 'anomalies']);
-
-function describe(
-  document: DocumentNode,
-  operation: OperationDefinitionNode,
-  operationName: string | undefined,
-  id: number,
-): Prepared {
-  let personal = false;
-  let waits = false;
-  const inner = new Set<string>();
-  const outer = new Set(
-    operation.selectionSet.selections.flatMap((node) => (node.kind === Kind.FIELD ? (node.arguments ?? []) : [])),
-  );
-  visit(document, {
-    Field(node) {
-      if (PERSONAL.has(node.name.value)) personal = true;
-    },
-    // What the root field takes decides what is watched, not how it is written.
-    Argument(node) {
-      if (node.name.value === 'waitMs') waits = true;
-      return outer.has(node) ? false : undefined;
-    },
-    VariableDefinition: () => false,
-    Variable(node) {
-      inner.add(node.name.value);
-    },
-  });
-  const cost = costOf(document, operation);
-  return { document, operation, operationName, id, personal, innerVariables: [...inner], cost, waits };
 }

@@ -32,8 +32,6 @@ export interface Hub {
   /** After a management change of this process. */
   changed(state: PollState): PollView;
   removed(pollId: string): void;
-  /** What is known may be outdated: look again before it is used. */
-  distrust(pollId: string): void;
   /** Subscribes. Rejects with `NotFoundError` where there is no such poll (L7). Resolves once the first update is on its way. */
   watch(watch: Watch, outlet: Outlet): Promise<Stop>;
   /**
@@ -148,10 +146,6 @@ export function makeHub(options: HubOptions): Hub {
       const known = memory.get(pollId);
       if (known !== null) remove(known);
       teller.gone(pollId);
-    },
-    distrust(pollId) {
-      const known = memory.get(pollId);
-      if (known !== null) memory.doubt(known);
     },
     watch,
     hold: (pollId, voterKey) => polls.get(pollId)?.watched.hold(voterKey) ?? nothing,

@@ -71,7 +71,7 @@ export function makeManage(options: ManageOptions): Manage {
       if (options.creation === 'organizers' && !isOrganizer(viewer)) {
         throw new NotAllowedError('Creating polls here takes an account with the role "organizer" or "admin".');
       }
-      const settings = built(newSettings(input, clock.now()), options.accounts);
+      const settings = possible(newSettings(input, clock.now()), options.accounts);
       const status = firstStatus(settings, input.status ?? 'OPEN', clock.now());
       const { key, hash } = newOrganizerKey();
       const state = await insert(
@@ -86,7 +86,7 @@ export function makeManage(options: ManageOptions): Manage {
 
     update: (viewer, pollId, input) =>
       change('updatePoll', viewer, pollId, (poll) => {
-        const settings = built(changedSettings(poll, input, clock.now()), options.accounts);
+        const settings = possible(changedSettings(poll, input, clock.now()), options.accounts);
         const changed = differences(poll, settings);
         const opens = poll.status === 'DRAFT' && hasPassed(settings.opensAt, clock.now());
         if (opens) requireTimeLeft(settings, clock.now());
@@ -225,7 +225,8 @@ function requireTimeLeft({ closesAt }: PollSettings, nowMs: number): void {
   throw new InvalidInputError('closesAt: has passed; set another time, or null, before the poll is opened.');
 }
 
-function built(settings: PollSettings, accounts: boolean): PollSettings {
+/** A poll of accounts takes a server that knows them. */
+function possible(settings: PollSettings, accounts: boolean): PollSettings {
   if (settings.voterIdentity === 'ACCOUNT' && !accounts) {
     throw new InvalidInputError(
       'voterIdentity: ACCOUNT needs accounts; this server runs without JWT_SECRET or JWKS_URL.',

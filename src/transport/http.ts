@@ -2,27 +2,28 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Server as NetServer } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type DocumentNode, type ExecutionResult, GraphQLError, getOperationAST } from 'graphql';
-import { createYoga, type Plugin } from 'graphql-yoga';
+import type { ExecutionResult, GraphQLError } from 'graphql';
 import { LIMITS } from '../access/limits.ts';
 import { readViewer, type Viewer, VOTER_COOKIE, VOTER_HEADER, withinSession } from '../access/viewer.ts';
 import { HTTP_STATUS, PollcastError, UnavailableError } from '../core/errors.ts';
 import type { Clock, Log } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
-import { type Engine, isRefusal, type Prepared, type Variables, type Wait } from '../graphql/engine.ts';
+import { type Engine, isRefusal, type Wait } from '../graphql/engine.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
-import { costOf } from '../graphql/limits.ts';
+import type { Prepared, Variables } from '../graphql/prepared.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
 import type { Addresses } from './address.ts';
 import { makeAnswers } from './answer.ts';
-import { GRAPHIQL, pageHeaders, renderPage } from './graphiql.ts';
+import { pageHeaders } from './graphiql.ts';
 import { isOwn, makeOrigins } from './origins.ts';
+import { type Params, readBody, readParams, readUrl } from './params.ts';
 import { makePlain } from './plain.ts';
 import type { Polling } from './polling.ts';
 import { send, sendError, sendErrors, sendJson } from './reply.ts';
 import { type EventStreams, lastEventId } from './sse.ts';
 import type { WebSockets } from './ws.ts';
+import { makeYoga } from './yoga.ts';
 
 const YEAR_S = 365 * 24 * 3600;
 
@@ -397,158 +398,14 @@ interface LongPoll {
   readonly wait: Wait;
 }
 
-interface Params {
-  readonly query: string;
-  readonly operationName: string | null;
-  readonly variables: Variables;
-}
-
-/** What is in order; null otherwise. */
-function readParams(body: Buffer): Params | null {
-  try {
-    return checkParams(JSON.parse(body.toString()));
-  } catch {
-    return null;
-  }
-}
-
-function readUrl(request: IncomingMessage): Params | null {
-  const { searchParams } = new URL(request.url ?? '/', 'http://localhost');
-  try {
-    const variables: unknown = JSON.parse(searchParams.get('variables') || 'null');
-    return checkParams({
-      query: searchParams.get('query'),
-      operationName: searchParams.get('operationName'),
-      variables,
-    });
-  } catch {
-    return null;
-  }
-}
-
-function checkParams(value: unknown): Params | null {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
-  for (const name of Object.keys(value)) if (!PARAMETERS.has(name)) return null;
-  const { query, operationName, variables, extensions }: Record<string, unknown> = { ...value };
-  if (typeof query !== 'string') return null;
-  if (operationName != null && typeof operationName !== 'string') return null;
-  if (!isObjectOrNothing(variables) || !isObjectOrNothing(extensions)) return null;
-  return { query, operationName: operationName ?? null, variables };
-}
-
-const PARAMETERS = new Set(['query', 'operationName', 'variables', 'extensions']);
-
-function isObjectOrNothing(value: unknown): value is Variables {
-  return value == null || (typeof value === 'object' && !Array.isArray(value));
-}
-
 function pathOf(request: IncomingMessage): string {
   const url = request.url ?? '/';
   const end = url.indexOf('?');
   return end === -1 ? url : url.slice(0, end);
 }
 
-/** Calls `done` with the whole body, unless it is too large: then that has been said. */
-function readBody(request: IncomingMessage, response: ServerResponse, done: (body: Buffer) => void): void {
-  let first: Buffer | null = null;
-  let pieces: Buffer[] | null = null;
-  let length = 0;
-  request.on('data', (piece: Buffer) => {
-    length += piece.length;
-    if (length > LIMITS.bodyBytes) {
-      pieces = null;
-      if (response.headersSent) return;
-      response.setHeader('connection', 'close');
-      sendError(response, 413, `The body is larger than ${LIMITS.bodyBytes} bytes.`);
-    } else if (first === null) {
-      first = piece;
-    } else {
-      pieces ??= [first];
-      pieces.push(piece);
-    }
-  });
-  request.on('end', () => {
-    if (length <= LIMITS.bodyBytes) done(pieces === null ? (first ?? EMPTY) : Buffer.concat(pieces));
-  });
-}
-
-const EMPTY = Buffer.alloc(0);
-
 function keepCookie(response: ServerResponse, token: string, secure: boolean): boolean {
   const attributes = `Path=/; Max-Age=${YEAR_S}; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`;
   response.setHeader('set-cookie', `${VOTER_COOKIE}=${token}; ${attributes}`);
   return true;
-}
-
-function makeYoga(engine: Engine, log: Log) {
-  return createYoga<Context>({
-    schema: engine.schema,
-    graphqlEndpoint: '/graphql',
-    landingPage: false,
-    multipart: false,
-    cors: false,
-    parserAndValidationCache: false,
-    maxRequestBodySize: false,
-    maskedErrors: { maskError: (error) => engine.mask(error) },
-    logging: {
-      debug() {},
-      info() {},
-      warn: (...args) => log.warn({ args }, 'yoga'),
-      // Faults are logged with their number where they are masked.
-      error() {},
-    },
-    graphiql: GRAPHIQL,
-    renderGraphiQL: renderPage,
-    plugins: [onEngine(engine)],
-  });
-}
-
-/** What stands in the way, with what Yoga shall answer besides the error. */
-async function refusalIn(
-  engine: Engine,
-  document: DocumentNode,
-  operationName: string | null | undefined,
-  context: Context,
-): Promise<GraphQLError | null> {
-  const operation = getOperationAST(document, operationName);
-  if (operation == null) return null;
-  const { services, address } = context;
-  const refused = engine.refusal(operation, context);
-  if (refused !== null) return withStatus(refused, HTTP_STATUS.UNAUTHENTICATED);
-  if (operation.operation === 'mutation') return null;
-  try {
-    await services.rates.operation(address, costOf(document, operation));
-    return null;
-  } catch (error) {
-    return withStatus(engine.mask(error), HTTP_STATUS.RATE_LIMITED);
-  }
-}
-
-function withStatus({ message, extensions }: GraphQLError, status: number): GraphQLError {
-  const { retryAfterMs } = extensions;
-  const headers = typeof retryAfterMs === 'number' ? { 'retry-after': String(Math.ceil(retryAfterMs / 1_000)) } : {};
-  return new GraphQLError(message, { extensions: { ...extensions, http: { status, headers } } });
-}
-
-/** Yoga parses, validates and executes with the one engine of all transports. */
-function onEngine(engine: Engine): Plugin<Context> {
-  return {
-    onParse({ setParseFn }) {
-      setParseFn((source: string | { readonly body: string }) =>
-        engine.parse(typeof source === 'string' ? source : source.body),
-      );
-    },
-    onValidate({ setValidationFn }) {
-      setValidationFn((_, document) => engine.validate(document));
-    },
-    async onExecute({ args, setExecuteFn }) {
-      const refused = await refusalIn(engine, args.document, args.operationName, args.contextValue);
-      setExecuteFn(refused === null ? engine.executeArgs : () => ({ errors: [refused] }));
-    },
-    onSubscribe() {
-      throw new GraphQLError('A subscription needs "Accept: text/event-stream", or a WebSocket.', {
-        extensions: { http: { status: 406 } },
-      });
-    },
-  };
 }
