@@ -119,6 +119,7 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
       const url = urls[(set + visit) % urls.length] ?? '';
       try {
         await using client = await open(url, poll.id, watcher.last?.version);
+        let returned = 0;
         while (!isOver && !watcher.ended) {
           const seen = await client.next(Number.POSITIVE_INFINITY);
           if (seen.type === 'gone') throw new Error('the poll is gone');
@@ -130,6 +131,9 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
             updates++;
             watcher.last = seen.results;
           }
+          // An EventSource comes back by itself.
+          cuts += client.returned - returned;
+          returned = client.returned;
           if (client.returned > 0 && options.mayBeCut !== true) failures.push(`${name}: lost its connection`);
         }
       } catch (error) {
