@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readConfig } from '../src/config.ts';
 import { castVote, createPoll, manage } from './support/api.ts';
+import { temporaryFolder } from './support/folders.ts';
 import { eventually } from './support/peers.ts';
-import { ROOT, startServer, type TestServer, temporaryFolder } from './support/server.ts';
+import { ROOT, startServer, type TestServer } from './support/server.ts';
 
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
 

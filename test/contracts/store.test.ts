@@ -7,7 +7,7 @@ import { openDatabase } from '../../src/store/open.ts';
 import { makeStore, openStore } from '../../src/store/store.ts';
 import { BACKENDS, type Backend } from '../support/backends.ts';
 import { freshDatabase } from '../support/database.ts';
-import { temporaryFolder } from '../support/server.ts';
+import { temporaryFolder } from '../support/folders.ts';
 
 describe.each(BACKENDS)('the store on %s', (name, openBackend) => {
   let backend: Backend;

@@ -1,7 +1,7 @@
 /** Who did what to a poll: kept with what was done, and bounded for what was refused. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ask, createPoll, manage, operate, type TestPoll } from '../support/api.ts';
-import { BACKENDS, type Backend } from '../support/backends.ts';
+import { BACKENDS, serveOn } from '../support/backends.ts';
 import { manualClock } from '../support/clock.ts';
 import { eventually } from '../support/peers.ts';
 import { startServer, type TestServer } from '../support/server.ts';
@@ -27,19 +27,17 @@ const AUDIT = `query ($id: ID!, $first: Int, $after: String) { poll(id: $id) { a
 const HOUR = 3_600_000;
 
 describe.each(BACKENDS)('the audit on %s', (_, openBackend) => {
-  let backend: Backend;
   let server: TestServer;
   let graphql: string;
   const clock = manualClock();
-  beforeAll(async () => {
-    backend = await openBackend();
-    server = await startServer(backend.env, { clock });
-    graphql = server.graphql;
-  });
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]();
-    await backend[Symbol.asyncDispose]();
-  });
+  serveOn(
+    openBackend,
+    (started) => {
+      server = started;
+      graphql = started.graphql;
+    },
+    { clock },
+  );
 
   async function page(poll: TestPoll, args: { first?: number; after?: string | null } = {}): Promise<Page> {
     const { audit } = await ask<{ audit: Page }>(graphql, AUDIT, { id: poll.id, ...args }, poll.manage);

@@ -1,6 +1,6 @@
 /** Voter codes: who may vote in a CODE poll, once each, on both databases. */
 import postgres from 'postgres';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { makeVoters } from '../../src/access/voters.ts';
 import {
   ask,
@@ -13,7 +13,7 @@ import {
   type TestPoll,
   type VoteAnswer,
 } from '../support/api.ts';
-import { BACKENDS, type Backend } from '../support/backends.ts';
+import { BACKENDS, type Backend, serveOn } from '../support/backends.ts';
 import { startServer, TEST_SECRET, type TestServer } from '../support/server.ts';
 
 interface Issued {
@@ -26,15 +26,10 @@ describe.each(BACKENDS)('voter codes on %s', (name, openBackend) => {
   let backend: Backend;
   let server: TestServer;
   let graphql: string;
-  beforeAll(async () => {
-    backend = await openBackend();
-    server = await startServer(backend.env);
-    graphql = server.graphql;
-  });
-  afterAll(async () => {
-    expect((await server.app.store.recount()).differences).toEqual([]);
-    await server[Symbol.asyncDispose]();
-    await backend[Symbol.asyncDispose]();
+  serveOn(openBackend, (started, on) => {
+    server = started;
+    backend = on;
+    graphql = started.graphql;
   });
 
   const codedPoll = (input = {}) => createPoll(graphql, { voterIdentity: 'CODE', ...input });

@@ -1,10 +1,10 @@
 /** A poll as a file: whole, without voters, by HTTP and on the command line. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { csvLine } from '../../src/core/csv.ts';
 import { ask, castVote, createPoll, manage, type TestPoll } from '../support/api.ts';
-import { BACKENDS, type Backend } from '../support/backends.ts';
+import { BACKENDS, serveOn } from '../support/backends.ts';
 import { ROOT, startServer, TEST_SECRET, type TestServer } from '../support/server.ts';
 
 /** Reads RFC 4180, strictly: every line ends in CRLF and has as many fields as the first. */
@@ -38,17 +38,11 @@ test('CSV: quotes where they belong, and nothing that a spreadsheet would run', 
 });
 
 describe.each(BACKENDS)('exports on %s', (name, openBackend) => {
-  let backend: Backend;
   let server: TestServer;
   let graphql: string;
-  beforeAll(async () => {
-    backend = await openBackend();
-    server = await startServer(backend.env);
-    graphql = server.graphql;
-  });
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]();
-    await backend[Symbol.asyncDispose]();
+  serveOn(openBackend, (started) => {
+    server = started;
+    graphql = started.graphql;
   });
 
   const get = (poll: { id: string }, format: string, headers: Record<string, string> = {}, init: RequestInit = {}) =>

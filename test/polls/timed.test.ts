@@ -1,7 +1,7 @@
 /** M6 and V5: polls that open and close by themselves, on both databases, with a clock that the test moves. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ask, castVote, createPoll, manage, newVoter, results, type TestPoll } from '../support/api.ts';
-import { BACKENDS, type Backend } from '../support/backends.ts';
+import { BACKENDS, serveOn } from '../support/backends.ts';
 import { type ManualClock, manualClock } from '../support/clock.ts';
 import { eventually, overEvents, overWebSocket } from '../support/peers.ts';
 import { startServer, type TestServer } from '../support/server.ts';
@@ -16,20 +16,17 @@ interface Timed {
 const MINUTE = 60_000;
 
 describe.each(BACKENDS)('timed polls on %s', (_, openBackend) => {
-  let backend: Backend;
   let server: TestServer;
   let graphql: string;
   const clock: ManualClock = manualClock();
-  beforeAll(async () => {
-    backend = await openBackend();
-    server = await startServer(backend.env, { clock });
-    graphql = server.graphql;
-  });
-  afterAll(async () => {
-    expect((await server.app.store.recount()).differences).toEqual([]);
-    await server[Symbol.asyncDispose]();
-    await backend[Symbol.asyncDispose]();
-  });
+  serveOn(
+    openBackend,
+    (started) => {
+      server = started;
+      graphql = started.graphql;
+    },
+    { clock },
+  );
 
   const inMs = (ms: number) => new Date(clock.now() + ms).toISOString();
   const timed = (poll: TestPoll, url = graphql) =>

@@ -1,27 +1,22 @@
 /** Rules V1 to V9 through the contract, on real servers with both databases. */
 import postgres from 'postgres';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RateLimitedError } from '../../src/core/errors.ts';
 import type { BatchResult, Store } from '../../src/core/ports.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import { makeBatcher } from '../../src/polls/batcher.ts';
 import { ask, castVote, createPoll, manage, newVoter, operate, results, type TestPoll } from '../support/api.ts';
-import { BACKENDS, type Backend } from '../support/backends.ts';
+import { BACKENDS, type Backend, serveOn } from '../support/backends.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
 describe.each(BACKENDS)('votes on %s', (name, openBackend) => {
   let backend: Backend;
   let server: TestServer;
   let graphql: string;
-  beforeAll(async () => {
-    backend = await openBackend();
-    server = await startServer(backend.env);
-    graphql = server.graphql;
-  });
-  afterAll(async () => {
-    expect((await server.app.store.recount()).differences).toEqual([]);
-    await server[Symbol.asyncDispose]();
-    await backend[Symbol.asyncDispose]();
+  serveOn(openBackend, (started, on) => {
+    server = started;
+    backend = on;
+    graphql = started.graphql;
   });
 
   const vote = (poll: TestPoll, choices: number[], voterToken?: string) =>

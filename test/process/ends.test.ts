@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readConfig } from '../../src/config.ts';
 import { castVote, createPoll, results } from '../support/api.ts';
+import { temporaryFolder } from '../support/folders.ts';
 import { overEvents, overWebSocket } from '../support/peers.ts';
-import { ROOT, spawnServer, startServer, TEST_SECRET, type TestServer, temporaryFolder } from '../support/server.ts';
+import { ROOT, spawnServer, startServer, TEST_SECRET, type TestServer } from '../support/server.ts';
 
 const PATIENCE = { timeout: 120_000 };
 

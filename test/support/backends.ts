@@ -1,6 +1,9 @@
 /** Every rule about votes and results is proved on both databases: the environment of a server for each. */
+import { afterAll, beforeAll, expect } from 'vitest';
+import type { Parts } from '../../src/app.ts';
 import { freshDatabase } from './database.ts';
-import { temporaryFolder } from './server.ts';
+import { dataFolder } from './folders.ts';
+import { startServer, type TestServer } from './server.ts';
 
 export interface Backend extends AsyncDisposable {
   readonly env: Record<string, string>;
@@ -10,7 +13,7 @@ export const BACKENDS: readonly (readonly [name: string, open: () => Promise<Bac
   [
     'PGlite',
     async () => {
-      const folder = temporaryFolder();
+      const folder = dataFolder();
       return { env: { DATA_DIR: folder.path }, [Symbol.asyncDispose]: async () => folder[Symbol.dispose]() };
     },
   ],
@@ -22,3 +25,23 @@ export const BACKENDS: readonly (readonly [name: string, open: () => Promise<Bac
     },
   ],
 ];
+
+/** One server for all tests of a block, told to `use` when it runs; at the end its tallies equal a recount (V6). */
+export function serveOn(
+  open: () => Promise<Backend>,
+  use: (server: TestServer, backend: Backend) => void,
+  parts: Parts = {},
+): void {
+  let backend: Backend;
+  let server: TestServer;
+  beforeAll(async () => {
+    backend = await open();
+    server = await startServer(backend.env, parts);
+    use(server, backend);
+  });
+  afterAll(async () => {
+    expect((await server.app.store.recount()).differences).toEqual([]);
+    await server[Symbol.asyncDispose]();
+    await backend[Symbol.asyncDispose]();
+  });
+}

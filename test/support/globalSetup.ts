@@ -1,5 +1,9 @@
-/** Once before all tests: the programs are here, and one Postgres runs for those tests that break nothing. */
+/** Once before all tests: the programs are here, one Postgres runs for those tests that break nothing, and PGlite's files are made. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
+import { openStore } from '../../src/store/store.ts';
 import { startPostgres, testDatabases } from './postgres.ts';
 import { ensurePrograms } from './programs.ts';
 
@@ -7,6 +11,8 @@ declare module 'vitest' {
   export interface ProvidedContext {
     /** An administrator's URL; tests take databases of it with `freshDatabase()`. */
     postgresUrl: string;
+    /** A data folder to copy: an empty PGlite, migrated. */
+    pgliteFolder: string;
   }
 }
 
@@ -15,7 +21,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
   ensurePrograms();
   const server = testDatabases() ?? (await startPostgres());
   project.provide('postgresUrl', server.url);
+  const pglite = mkdtempSync(join(tmpdir(), 'pollcast-empty-'));
+  const store = await openStore({ databaseUrl: null, dataDir: pglite });
+  await store.close();
+  project.provide('pgliteFolder', pglite);
   return async () => {
+    rmSync(pglite, { recursive: true, force: true });
     try {
       await server[Symbol.asyncDispose]();
     } catch (error) {

@@ -1,11 +1,11 @@
 /** Servers for tests: in this process (`startServer`) or as a process of its own (`spawnServer`), each with its own data. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type App, type Parts, startApp } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { dataFolder, temporaryFolder } from './folders.ts';
 
 export const ROOT = new URL('../..', import.meta.url).pathname;
 export const TEST_SECRET = 'a secret of the tests, long enough';
@@ -18,20 +18,16 @@ export const NO_LIMITS = {
   OPERATION_COST_LIMIT: '0',
 };
 
-export function temporaryFolder(): { readonly path: string; [Symbol.dispose](): void } {
-  const path = mkdtempSync(join(tmpdir(), 'pollcast-'));
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
-}
-
 export interface TestServer extends AsyncDisposable {
   readonly app: App;
   readonly url: string;
   readonly graphql: string;
 }
 
-/** The whole app in this process on a free port; PGlite in a fresh folder unless `DATABASE_URL` is given. */
+/** The whole app in this process on a free port; an empty PGlite unless `DATABASE_URL` or `DATA_DIR` is given. */
 export async function startServer(env: Record<string, string> = {}, parts: Parts = {}): Promise<TestServer> {
-  const folder = temporaryFolder();
+  const isEmbedded = env.DATABASE_URL === undefined && env.DATA_DIR === undefined;
+  const folder = isEmbedded ? dataFolder() : temporaryFolder();
   const config = readConfig({
     PORT: '0',
     DATA_DIR: folder.path,

@@ -2,8 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import { castVote, createPoll, results, type TestPoll } from './api.ts';
+import { dataFolder } from './folders.ts';
 import { overWebSocket } from './peers.ts';
-import { spawnServer, TEST_SECRET, temporaryFolder } from './server.ts';
+import { spawnServer, TEST_SECRET } from './server.ts';
 
 export interface Victim extends AsyncDisposable {
   readonly url: string;
@@ -18,7 +19,7 @@ export interface Victim extends AsyncDisposable {
 const ROOM_BYTES = 200_000_000;
 
 export async function startVictim(env: Record<string, string> = {}): Promise<Victim> {
-  const folder = temporaryFolder();
+  const folder = dataFolder();
   const server = await spawnServer({ DATA_DIR: folder.path, SECRET: TEST_SECRET, LIVE_INTERVAL_MS: '20', ...env });
   const graphql = `${server.url}/graphql`;
   const { pid } = server.child;
