@@ -90,7 +90,7 @@ export function makeHub(options: HubOptions): Hub {
   /** `leave` ends what was begun with other instances. */
   const polls = new Map<string, { readonly watched: Watched; readonly leave: Stop }>();
   const slow = makeSlowReaders(clock, options.stallMs ?? 30_000, options.stats);
-  const pace = makePace(clock, options.votesWait ?? (() => false));
+  const pace = makePace(options.votesWait ?? (() => false));
   const memory = makeMemory({
     store,
     remember: options.remember ?? 10_000,

@@ -1,12 +1,15 @@
 /**
- * The broadcasts of all polls take turns, slice by slice. While votes wait, they take about half of the loop and no more:
- * after what they took, they rest as long. A pass that rests is a pass that ends later, and who is reached by it gets what is
- * newest then, so the interval between two updates stretches by itself, and shrinks again.
+ * The broadcasts of all polls take turns, slice by slice. While votes keep the loop busy, broadcasts take about half of it
+ * and no more: after what they took, the loop is left to the votes for as long, or until it has nothing else to do. A pass
+ * that rests is a pass that ends later, and who is reached by it gets what is newest then, so the interval between two
+ * updates stretches by itself, and shrinks again. A vote that waits for the database alone is nothing to rest for.
  */
-import type { Clock, Stop } from '../core/ports.ts';
+import type { Stop } from '../core/ports.ts';
 
-/** So much may be taken at once before there is a rest, milliseconds: resting for less is not worth a timer. */
+/** So much may be taken before there is a rest, milliseconds. */
 const ALLOWANCE_MS = 2;
+/** A turn of the loop that takes less, milliseconds, had nothing to do. */
+const NOTHING_MS = 0.05;
 
 export interface Pace {
   /** Calls `slice` until it says that it is done: at once where nothing is to be waited for. */
@@ -14,34 +17,50 @@ export interface Pace {
   stop: Stop;
 }
 
-/** `now`: milliseconds with fractions. */
-export function makePace(clock: Clock, votesWait: () => boolean, now = () => performance.now()): Pace {
+/** The event loop, as a pace sees it. */
+export interface Loop {
+  /** Milliseconds with fractions. */
+  now(): number;
+  /** Runs once the loop has seen to everything else that is ready. */
+  next(run: () => void): void;
+}
+
+const eventLoop: Loop = { now: () => performance.now(), next: (run) => void setImmediate(run) };
+
+export function makePace(votesWait: () => boolean, loop = eventLoop): Pace {
   const queue: (() => 'done' | 'more')[] = [];
   let active = false;
-  let resting: Stop | null = null;
   /** What was taken and not yet rested for. */
   let debt = 0;
-  let ended = 0;
+  let resting = false;
+  /** When broadcasts last had the loop, or looked at it. */
+  let left = 0;
 
   function turn(): void {
-    resting = null;
     const slice = queue.shift();
     if (slice !== undefined) {
-      const started = now();
-      debt = Math.max(0, debt - (started - ended));
+      const started = loop.now();
       if (slice() === 'more') queue.push(slice);
-      ended = now();
-      debt += ended - started;
+      left = loop.now();
+      debt += left - started;
+      resting = debt >= ALLOWANCE_MS;
     }
-    if (queue.length === 0) active = false;
-    else if (!rest()) setImmediate(turn);
+    next();
   }
 
-  function rest(): boolean {
-    const left = debt - (now() - ended);
-    if (debt < ALLOWANCE_MS || left <= 0 || !votesWait()) return false;
-    resting = clock.after(left, turn);
-    return true;
+  function next(): void {
+    if (queue.length > 0) loop.next(look);
+    else active = false;
+  }
+
+  function look(): void {
+    const now = loop.now();
+    const others = now - left;
+    left = now;
+    debt = others < NOTHING_MS ? 0 : Math.max(0, debt - others);
+    resting = resting && debt > 0 && votesWait();
+    if (resting) next();
+    else turn();
   }
 
   return {
@@ -49,13 +68,15 @@ export function makePace(clock: Clock, votesWait: () => boolean, now = () => per
       queue.push(slice);
       if (active) return;
       active = true;
-      if (!rest()) turn();
+      const now = loop.now();
+      debt = Math.max(0, debt - (now - left));
+      left = now;
+      resting = debt >= ALLOWANCE_MS && votesWait();
+      if (resting) next();
+      else turn();
     },
     stop() {
-      resting?.();
-      resting = null;
       queue.length = 0;
-      active = false;
     },
   };
 }

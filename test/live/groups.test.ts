@@ -87,7 +87,7 @@ function groupOf(everyMs = 0) {
   const group = makeGroup<number>({
     clock: time.clock,
     slow,
-    pace: makePace(time.clock, () => false),
+    pace: makePace(() => false),
     everyMs,
     encode: async (state) => {
       encoded.push(state);
@@ -253,63 +253,78 @@ describe('liveness', () => {
 });
 
 describe('the pace of broadcasts', () => {
-  /** Slices that each take `ms`, on a clock that only they and the timers move. */
+  /** A loop that turns when a test says so, and slices that each take `ms`. */
   function paceOf(votesWait: () => boolean) {
-    const time = manualClock();
-    let worked = 0;
-    const pace = makePace(time.clock, votesWait, () => time.clock.now() + worked);
+    let now = 0;
+    const looks: (() => void)[] = [];
+    const pace = makePace(votesWait, { now: () => now, next: (run) => looks.push(run) });
     let slices = 0;
     const work = (count: number, ms: number) => {
       let left = count;
       pace.run(() => {
         slices++;
-        worked += ms;
+        now += ms;
         return --left > 0 ? 'more' : 'done';
       });
     };
-    return { time, pace, work, slices: () => slices };
+    /** The loop turns once, with so much else to do. */
+    const turn = (ms: number) => {
+      now += ms;
+      for (const look of looks.splice(0)) look();
+    };
+    return { pace, work, turn, slices: () => slices, looks: () => looks.length };
   }
 
-  test('while votes wait, a broadcast rests as long as it worked; without votes it does not rest', async () => {
+  test('while votes keep the loop busy, a broadcast rests as long as it worked; without votes it does not rest', () => {
     let waiting = true;
-    const { time, work, slices } = paceOf(() => waiting);
+    const { work, turn, slices, looks } = paceOf(() => waiting);
     work(10, 4);
     for (let done = 1; done <= 5; done++) {
-      await settled();
       expect(slices()).toBe(done);
-      time.pass(3);
-      await settled();
+      turn(1);
+      turn(1.5);
       expect(slices()).toBe(done);
-      time.pass(1);
+      turn(1.5);
     }
+    expect(slices()).toBe(6);
     waiting = false;
-    time.pass(4);
-    await settled();
+    for (let left = 4; left > 0; left--) turn(3);
     expect(slices()).toBe(10);
-    expect(time.timers).toBe(0);
+    expect(looks()).toBe(0);
   });
 
-  test('many small ones count together, and time that passes pays for them', async () => {
-    const { time, work, slices } = paceOf(() => true);
-    work(1, 1);
-    work(1, 1);
+  test('a loop with nothing else to do is not left idle, whatever votes wait for', () => {
+    const { work, turn, slices } = paceOf(() => true);
+    work(3, 4);
+    turn(0.5);
+    expect(slices()).toBe(1);
+    turn(0.01);
     expect(slices()).toBe(2);
-    work(1, 1);
-    expect(slices()).toBe(2);
-    time.pass(2);
+    turn(0.01);
     expect(slices()).toBe(3);
-    time.pass(100);
+  });
+
+  test('many small ones count together, and time that passes pays for them', () => {
+    const { work, turn, slices } = paceOf(() => true);
+    work(1, 1);
+    work(1, 1);
+    expect(slices()).toBe(2);
+    work(1, 1);
+    expect(slices()).toBe(2);
+    turn(2);
+    expect(slices()).toBe(3);
+    turn(100);
     work(1, 1);
     expect(slices()).toBe(4);
   });
 
-  test('what is stopped leaves no timer', async () => {
-    const { time, pace, work, slices } = paceOf(() => true);
+  test('what is stopped looks once more at the loop, and never again', () => {
+    const { pace, work, turn, slices, looks } = paceOf(() => true);
     work(3, 5);
-    expect(time.timers).toBe(1);
+    expect(looks()).toBe(1);
     pace.stop();
-    expect(time.timers).toBe(0);
-    await settled();
+    turn(10);
+    expect(looks()).toBe(0);
     expect(slices()).toBe(1);
   });
 });
