@@ -12,7 +12,7 @@ const ALLOWANCE_MS = 2;
 const NOTHING_MS = 0.05;
 
 export interface Pace {
-  /** Calls `slice` until it says that it is done: at once where nothing is to be waited for. */
+  /** Calls `slice` until it says that it is done, from the loop's next turn on: the votes that it tells of are answered first. */
   run(slice: () => 'done' | 'more'): void;
   stop: Stop;
 }
@@ -68,12 +68,7 @@ export function makePace(votesWait: () => boolean, loop = eventLoop): Pace {
       queue.push(slice);
       if (active) return;
       active = true;
-      const now = loop.now();
-      debt = Math.max(0, debt - (now - left));
-      left = now;
-      resting = debt >= ALLOWANCE_MS && votesWait();
-      if (resting) next();
-      else turn();
+      next();
     },
     stop() {
       queue.length = 0;

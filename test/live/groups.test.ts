@@ -279,6 +279,7 @@ describe('the pace of broadcasts', () => {
     let waiting = true;
     const { work, turn, slices, looks } = paceOf(() => waiting);
     work(10, 4);
+    turn(0);
     for (let done = 1; done <= 5; done++) {
       expect(slices()).toBe(done);
       turn(1);
@@ -296,6 +297,8 @@ describe('the pace of broadcasts', () => {
   test('a loop with nothing else to do is not left idle, whatever votes wait for', () => {
     const { work, turn, slices } = paceOf(() => true);
     work(3, 4);
+    turn(0);
+    expect(slices()).toBe(1);
     turn(0.5);
     expect(slices()).toBe(1);
     turn(0.01);
@@ -306,21 +309,32 @@ describe('the pace of broadcasts', () => {
 
   test('many small ones count together, and time that passes pays for them', () => {
     const { work, turn, slices } = paceOf(() => true);
-    work(1, 1);
-    work(1, 1);
+    for (let each = 0; each < 3; each++) work(1, 1.5);
+    turn(0);
+    turn(0.1);
     expect(slices()).toBe(2);
-    work(1, 1);
+    turn(1);
     expect(slices()).toBe(2);
     turn(2);
     expect(slices()).toBe(3);
     turn(100);
     work(1, 1);
+    turn(0.1);
     expect(slices()).toBe(4);
+  });
+
+  test('what a broadcast tells of comes first: nothing goes out in the turn that asks for it', () => {
+    const { work, turn, slices } = paceOf(() => false);
+    work(1, 1);
+    expect(slices()).toBe(0);
+    turn(5);
+    expect(slices()).toBe(1);
   });
 
   test('what is stopped looks once more at the loop, and never again', () => {
     const { pace, work, turn, slices, looks } = paceOf(() => true);
     work(3, 5);
+    turn(0);
     expect(looks()).toBe(1);
     pace.stop();
     turn(10);
