@@ -2,6 +2,10 @@
  * Ballots into batches: all that arrive while a batch is being committed form the next one. There is no timer: a lone
  * vote waits only for the end of the loop's turn. Each vote is answered after the commit that holds it (V1).
  *
+ * Voters who wait for their answers and come back come in step with their batch: with one batch much larger than the one
+ * before it, this process would idle while the large one is committed, and the database while it is answered, for ever.
+ * So such a batch is shared with the next one, and from then on one is committed while another is answered and made.
+ *
  * A voter stands at most once in a batch: the same ballot again shares the first one's outcome (V3), another one waits
  * for the next batch. The number of waiting ballots is bounded (V9).
  */
@@ -24,6 +28,9 @@ export interface BatcherOptions {
   readonly onBatch?: (size: number, milliseconds: number) => void;
   readonly maxWaiting: number;
 }
+
+/** Fewer ballots are committed so fast that nothing is gained by sharing them. */
+const WORTH_SHARING = 16;
 
 interface Waiting {
   readonly entry: BallotEntry;
@@ -70,8 +77,10 @@ export function makeBatcher(options: BatcherOptions): Batcher {
   };
 
   async function run(): Promise<void> {
+    let before = 0;
     while (queue.length > 0) {
-      const batch = nextBatch();
+      const batch = nextBatch(mostOf(queue.length, before));
+      before = batch.length;
       const started = performance.now();
       await commit(batch);
       const took = performance.now() - started;
@@ -82,13 +91,18 @@ export function makeBatcher(options: BatcherOptions): Batcher {
     for (const resolve of idle.splice(0)) resolve();
   }
 
-  function nextBatch(): Waiting[] {
+  function mostOf(waiting: number, before: number): number {
+    const isMuchMore = before > 0 && waiting >= WORTH_SHARING && waiting > 2 * before;
+    return isMuchMore ? Math.min(store.maxBatch, Math.ceil((waiting + before) / 2)) : store.maxBatch;
+  }
+
+  function nextBatch(most: number): Waiting[] {
     const batch: Waiting[] = [];
     const later: Waiting[] = [];
     const voters = new Map<string, Waiting>();
     let taken = 0;
     for (const item of queue) {
-      if (batch.length >= store.maxBatch) break;
+      if (batch.length >= most) break;
       taken++;
       const voter = `${item.entry.pollId} ${item.entry.voterKey}`;
       const first = voters.get(voter);

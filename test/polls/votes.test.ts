@@ -272,9 +272,9 @@ describe('the batcher', () => {
     changes: [],
   });
 
-  function batcherOn(castBallots: Store['castBallots'], maxWaiting = 100) {
+  function batcherOn(castBallots: Store['castBallots'], maxWaiting = 100, maxBatch = 10) {
     // Only the one method is used; the rest of the port is covered by the contract suite on real databases.
-    const store = { maxBatch: 10, castBallots } as Store;
+    const store = { maxBatch, castBallots } as Store;
     return makeBatcher({ store, clock: systemClock, maxWaiting, onCommitted: () => {} });
   }
 
@@ -293,6 +293,34 @@ describe('the batcher', () => {
     await Promise.all([first, ...rest]);
     expect(sizes).toEqual([1, 10, 4]);
     expect(batcher.waiting).toBe(0);
+  });
+
+  test('voters who come back in step are shared out among two batches, so that one is committed while another is answered', async () => {
+    const sizes: number[] = [];
+    const batcher = batcherOn(
+      async (entries) => {
+        sizes.push(entries.length);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        return recorded(entries.length);
+      },
+      100,
+      500,
+    );
+    let votes = 0;
+    const voter = async (times: number) => {
+      for (let time = 0; time < times; time++) {
+        await batcher.cast(entry(votes++));
+        await new Promise(setImmediate);
+      }
+    };
+    // The first is alone, and the 63 that come meanwhile would be one batch for ever.
+    const first = voter(40);
+    await new Promise(setImmediate);
+    await Promise.all([first, ...Array.from({ length: 63 }, () => voter(40))]);
+    expect(sizes.slice(0, 3)).toEqual([1, 32, 32]);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(33);
+    expect(sizes.reduce((sum, size) => sum + size)).toBe(64 * 40);
+    expect(sizes.length).toBeLessThan(100);
   });
 
   test('V9 a full intake refuses at once, says when to retry, and is open again when it has emptied', async () => {
