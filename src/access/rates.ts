@@ -4,7 +4,7 @@
  */
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes, RLWrapperTimeouts } from 'rate-limiter-flexible';
 import { RateLimitedError } from '../core/errors.ts';
-import type { Log, Stop } from '../core/ports.ts';
+import type { Log } from '../core/ports.ts';
 import { LIMITS } from './limits.ts';
 
 export type RateKind = 'votes' | 'polls' | 'operations' | 'connections' | 'codes';
@@ -17,10 +17,13 @@ export interface Rates {
   createPoll(who: string): Promise<void> | null;
   /** `cost` as `costOf` counts it. */
   operation(address: string, cost: number): Promise<void> | null;
-  /** Takes a place for what stays open; gives the way to leave it. Throws `RateLimitedError`. Counted in this process alone. */
-  connect(address: string): Stop;
-  /** The same for a TCP connection, which may be idle; null: there is no place. */
-  socket(address: string): Stop | null;
+  /** Takes a place for what stays open. Throws `RateLimitedError` where there is none. Counted in this process alone. */
+  connect(address: string): void;
+  /** MUST be called once for each that was taken. */
+  disconnect(address: string): void;
+  /** The same for a TCP connection, which may be idle. Whether there was a place. */
+  openSocket(address: string): boolean;
+  closeSocket(address: string): void;
   /** Before a voter code is looked at: whether this address may still try here. */
   codeAllowed(pollId: string, address: string): Promise<void>;
   /** After a voter code was wrong. Never rejects. */
@@ -80,16 +83,17 @@ export function makeRates(options: RatesOptions): Rates {
     operation: (address, cost) =>
       operations === null ? null : operations.take(address, Math.min(cost, options.operationCost)),
     connect(address) {
-      const leave = places(address);
-      if (leave !== null) return leave;
+      if (places.take(address)) return;
       options.refused?.('connections');
       throw new RateLimitedError(`At most ${connections} connections at once from one address.`, 5_000);
     },
-    socket(address) {
-      const leave = sockets(address);
-      if (leave === null) options.refused?.('connections');
-      return leave;
+    disconnect: places.give,
+    openSocket(address) {
+      const taken = sockets.take(address);
+      if (!taken) options.refused?.('connections');
+      return taken;
     },
+    closeSocket: sockets.give,
     codeAllowed: async (pollId, address) => codes?.spent(`${pollId} ${address}`),
     codeFailed: async (pollId, address) => codes?.charge(`${pollId} ${address}`),
   };
@@ -131,22 +135,28 @@ export function makeRates(options: RatesOptions): Rates {
   }
 }
 
-/** Gives out at most so many places an address, 0: any number. Null: there is none left. */
-function makePlaces(most: number): (address: string) => Stop | null {
-  if (most === 0) return () => () => {};
+interface Places {
+  /** Whether there was one left. */
+  take(address: string): boolean;
+  give(address: string): void;
+}
+
+/** At most so many places an address, 0: any number. */
+function makePlaces(most: number): Places {
+  if (most === 0) return { take: () => true, give: () => {} };
   const taken = new Map<string, number>();
-  return (address) => {
-    const count = taken.get(address) ?? 0;
-    if (count >= most) return null;
-    taken.set(address, count + 1);
-    let left = false;
-    return () => {
-      if (left) return;
-      left = true;
+  return {
+    take(address) {
+      const count = taken.get(address) ?? 0;
+      if (count >= most) return false;
+      taken.set(address, count + 1);
+      return true;
+    },
+    give(address) {
       const rest = (taken.get(address) ?? 1) - 1;
       if (rest === 0) taken.delete(address);
       else taken.set(address, rest);
-    };
+    },
   };
 }
 

@@ -6,8 +6,9 @@ const RETURN_MS = 5_000;
 
 export interface Audience {
   readonly size: number;
-  /** Counts one more until the returned stop is called. `returning`: it leaves with each answer and comes back. */
-  enter(returning: boolean): Stop;
+  /** Counts one more, until it leaves: once. `returning`: it leaves with each answer and comes back. */
+  enter(returning: boolean): void;
+  leave(returning: boolean): void;
   stop: Stop;
 }
 
@@ -37,13 +38,10 @@ export function makeAudience(clock: Clock, onChange: () => void): Audience {
       const place = returning ? expected.shift() : undefined;
       if (place === undefined) change(1);
       else place();
-      let inside = true;
-      return () => {
-        if (!inside) return;
-        inside = false;
-        if (returning) expectBack();
-        else change(-1);
-      };
+    },
+    leave(returning) {
+      if (returning) expectBack();
+      else change(-1);
     },
     stop() {
       for (const forget of expected.splice(0)) forget();

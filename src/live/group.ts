@@ -3,7 +3,7 @@
  * once; the same bytes go to all, in slices, so that votes get through while thousands are served.
  */
 import type { PollcastError } from '../core/errors.ts';
-import type { Clock, Stop } from '../core/ports.ts';
+import type { Clock } from '../core/ports.ts';
 import type { Outlet, Update } from './mailbox.ts';
 import type { Pace } from './pace.ts';
 import type { SlowReaders } from './slow.ts';
@@ -23,7 +23,9 @@ export interface Group<State> {
   /** Sends where the topic stands to everybody who has not got it, no more often than `everyMs`; a final one at once. */
   offer(standing: Standing<State>): void;
   /** The first thing that the newcomer receives is where the topic stands (L1), unless it has just that. */
-  join(outlet: Outlet, standing: Standing<State>, after: number | null): Promise<Stop>;
+  join(outlet: Outlet, standing: Standing<State>, after: number | null): Promise<void>;
+  /** Who has left already may leave again. */
+  leave(outlet: Outlet): void;
   fail(error: PollcastError): void;
 }
 
@@ -77,12 +79,12 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
         }
         // It may have moved on while this one waited for its bytes.
         if (latest !== null && latest !== update) give(outlet, latest);
-        return () => leave(outlet);
       } finally {
         joining--;
         if (members.length === 0 && joining === 0) close();
       }
     },
+    leave,
     fail(error) {
       for (const outlet of members.splice(0)) {
         outlet.place = -1;
@@ -102,7 +104,7 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
     slow.remove(outlet);
     const { place } = outlet;
     const last = members.at(-1);
-    if (place === -1 || last === undefined) return;
+    if (last === undefined || members[place] !== outlet) return;
     members.pop();
     // Passes go from the end to the front: the last one was served already, wherever it stands now.
     if (last !== outlet) {

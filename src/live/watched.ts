@@ -85,14 +85,26 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
     },
     async join(wish, outlet) {
       joining++;
+      const { presence } = wish;
+      let group: Group<PollView> | null = null;
+      let leave: Stop | null = null;
       try {
         const isClaimed = wish.claim != null && known.state?.poll.resultsVisibility === 'AFTER_VOTE';
-        const leave = await (isClaimed ? claims.join(wish, outlet) : enter(wish, outlet));
-        if (wish.presence === 'none') return leave;
-        const gone = audience.enter(wish.presence === 'returning');
+        if (isClaimed) {
+          leave = await claims.join(wish, outlet);
+        } else {
+          group = groupOf(wish);
+          await group.join(outlet, await standingOf(wish.topic), wish.after);
+        }
+        if (presence !== 'none') audience.enter(presence === 'returning');
+        let inside = true;
+        // The one function that is kept for each subscriber, so it does all at once.
         return () => {
-          leave();
-          gone();
+          if (!inside) return;
+          inside = false;
+          leave?.();
+          group?.leave(outlet);
+          if (presence !== 'none') audience.leave(presence === 'returning');
         };
       } finally {
         joining--;
@@ -120,7 +132,9 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   return watched;
 
   async function enter(wish: Watch, outlet: Outlet): Promise<Stop> {
-    return groupOf(wish).join(outlet, await standingOf(wish.topic), wish.after);
+    const group = groupOf(wish);
+    await group.join(outlet, await standingOf(wish.topic), wish.after);
+    return () => group.leave(outlet);
   }
 
   function leaveIfEmpty(): void {

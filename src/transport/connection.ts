@@ -5,17 +5,17 @@
  * itself, extended), and its operations are a list and not a map: nearly all have one.
  */
 import { randomUUID } from 'node:crypto';
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
 import type { ExecutionResult, GraphQLError } from 'graphql';
 import { type CompleteMessage, type ErrorMessage, MessageType, type NextMessage } from 'graphql-ws';
 import { WebSocket } from 'ws';
-import type { Credentials } from '../access/viewer.ts';
+import type { Credentials, Viewer } from '../access/viewer.ts';
 import type { PollcastError } from '../core/errors.ts';
 import type { Stop } from '../core/ports.ts';
-import type { Context, Origin } from '../graphql/builder.ts';
+import type { Origin } from '../graphql/builder.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import { Outlet, type Update } from '../live/mailbox.ts';
-import { Frames, nextPrefix } from './frames.ts';
+import { Frames } from './frames.ts';
 import type { Peer } from './liveness.ts';
 
 // One after the other is served the same update: the last one is at hand without a look-up.
@@ -32,7 +32,7 @@ function framesOf(update: Update): Frames {
 
 /** Where a connection came from, known from its upgrade request. */
 export interface Arrival {
-  readonly socket: Duplex;
+  readonly socket: Socket;
   readonly credentials: Credentials;
   /** What it is counted by. */
   readonly address: string;
@@ -40,27 +40,31 @@ export interface Arrival {
   readonly id: string | null;
 }
 
+export const NO_CREDENTIALS: Credentials = {};
+
 export class Connection extends WebSocket implements Origin, Peer {
   /** Set once, by `arrive`. */
-  socket!: Duplex;
+  socket!: Socket;
   address = '';
   /** What its upgrade request brought along; not needed any more once it is known who asks. */
-  credentials: Credentials = {};
+  credentials = NO_CREDENTIALS;
   /** Whether `connection_init` has come. */
   isGreeted = false;
   /** Who asks; null until it is known and acknowledged. */
-  context: Context | null = null;
+  viewer: Viewer | null = null;
+  voterToken: string | null = null;
   /** Until `connection_init` that of our patience, then of the moment in which the viewer's token expires. */
   stopTimer: Stop | null = null;
-  /** Ends what was begun for it elsewhere. */
-  forget: Stop | null = null;
-  heard = true;
+  slot = -1;
+  /** Called when a subscription has left its group. */
+  onLeft: ((connection: Connection) => void) | null = null;
+  /** Of the socket, when it was looked at last: whatever comes is a sign of life. */
+  private bytesRead = -1;
   /** Those that run, and how many of them are subscriptions. */
   operations = 0;
   subscriptions = 0;
   /** Called once when nothing but subscriptions runs. */
   whenAnswered: Stop | null = null;
-  openedAt = 0;
   /** The operation that was begun last; it knows the one before it. */
   private newest: Operation | null = null;
   private id: string | null = null;
@@ -85,10 +89,10 @@ export class Connection extends WebSocket implements Origin, Peer {
     return this.readyState === this.OPEN;
   }
 
-  /** Whether there was a sign of life since the last look; asks for the next one. */
   look(): boolean {
-    if (!this.heard) return false;
-    this.heard = false;
+    const { bytesRead } = this.socket;
+    if (bytesRead === this.bytesRead) return false;
+    this.bytesRead = bytesRead;
     if (this.isOpen) this.ping();
     return true;
   }
@@ -136,8 +140,7 @@ export class Operation extends Outlet {
   /** The one on its connection that was begun before it. */
   older: Operation | null = null;
   private readonly connection: Connection;
-  private readonly socket: Duplex;
-  private prefix: Buffer | null = null;
+  private readonly socket: Socket;
   private isOver = false;
   /** Takes this off its group; set once the group has taken it in. */
   private leave: Stop | null = null;
@@ -150,10 +153,15 @@ export class Operation extends Outlet {
     connection.add(this);
   }
 
-  /** `leave` is called once, at its end. */
+  /** `leave` is called once, at its end, and then the connection's `onLeft`. */
   joined(leave: Stop): void {
-    if (this.isOver) leave();
-    else this.leave = leave;
+    this.leave = leave;
+    if (this.isOver) this.goneFrom(leave);
+  }
+
+  private goneFrom(leave: Stop): void {
+    leave();
+    this.connection.onLeft?.(this.connection);
   }
 
   backlog(): number {
@@ -164,8 +172,7 @@ export class Operation extends Outlet {
     const { socket, connection } = this;
     if (!connection.isOpen) return true;
     const frames = framesOf(update);
-    this.prefix ??= nextPrefix(this.id);
-    socket.write(frames.frame(this.prefix));
+    socket.write(frames.frame(this.id));
     if (socket.writableLength === 0) return true;
     // The kernel has not taken all of it: the bytes are still needed.
     frames.keep();
@@ -209,7 +216,7 @@ export class Operation extends Outlet {
     if (this.isOver) return;
     this.isOver = true;
     this.connection.remove(this);
-    this.leave?.();
+    if (this.leave !== null) this.goneFrom(this.leave);
     if (last !== null) this.connection.say(JSON.stringify(last));
   }
 }

@@ -1,90 +1,96 @@
 /** Pure encoders: what goes around an encoded payload. */
 
 const TEXT_FRAME = 0x81;
-const CLOSING = 0x7d; // }
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 
-// Many clients count their operations: short ids are shared by thousands of subscribers, and so are their frames.
-const shared = new Map<string, Buffer>();
+// A graphql-transport-ws `next` message around an id and a payload.
+const BEFORE = Buffer.from('{"id":"');
+const BETWEEN = Buffer.from('","type":"next","payload":');
+const AFTER = Buffer.from('}');
 
-/** The part of a graphql-transport-ws `next` message that is the subscriber's own. */
-export function nextPrefix(operationId: string): Buffer {
-  const known = shared.get(operationId);
-  if (known !== undefined) return known;
-  const prefix = Buffer.from(`{"id":${JSON.stringify(operationId)},"type":"next","payload":`);
-  if (operationId.length <= 4 && shared.size < 1_000) shared.set(operationId, prefix);
-  return prefix;
-}
-
-/** Room before the payload for the longest header and prefix; a longer prefix gets a buffer of its own. */
-const ROOM = 1_024;
+/** Longer ids, and those that JSON escapes, get a buffer of their own. */
+const LONGEST_ID = 512;
+const ROOM = 10 + BEFORE.length + LONGEST_ID + BETWEEN.length;
 
 /**
  * The frames of one update for all its subscribers (RFC 6455, 5.2: unmasked text), made in one buffer: the payload is laid
- * down once, and each subscriber's header and prefix are written in front of it. A frame is good until the next one is
- * made. Whoever cannot hand it to the kernel at once MUST call `keep()`, so that the next one is made elsewhere.
+ * down once, and each subscriber's id is written in front of it. A frame is good until the next one is made. Whoever cannot
+ * hand it to the kernel at once MUST call `keep()`, so that the next one is made elsewhere.
  */
 export class Frames {
   private readonly payload: Buffer;
   private buffer: Buffer | null = null;
-  /** The frame that was made last, and what for. */
+  /** The frame that was made last: for which id, and where in the buffer that stands. */
   private last: Buffer | null = null;
-  private lastPrefix: Buffer | null = null;
-  private lastStart = 0;
+  private lastId: string | null = null;
+  private idLength = -1;
+  private idAt = 0;
 
   constructor(payload: Buffer) {
     this.payload = payload;
   }
 
-  frame(prefix: Buffer): Buffer {
-    if (prefix === this.lastPrefix && this.last !== null) return this.last;
-    const { payload } = this;
-    const length = prefix.length + payload.length + 1;
-    const head = length < 126 ? 2 : length < 65_536 ? 4 : 10;
-    const room = Math.max(ROOM, head + prefix.length);
-    let { buffer } = this;
-    if (buffer === null || room > ROOM) {
-      buffer = Buffer.allocUnsafeSlow(room + payload.length + 1);
-      payload.copy(buffer, room);
-      buffer[buffer.length - 1] = CLOSING;
-      if (room > ROOM) return this.lay(buffer, room - prefix.length - head, head, length, prefix);
-      this.buffer = buffer;
-      this.last = null;
+  frame(id: string): Buffer {
+    // Many clients count their operations: thousands of them have the same id.
+    if (id === this.lastId && this.last !== null) return this.last;
+    if (id.length > LONGEST_ID) return this.unusual(id);
+    // Ids of one length have one place: the same view of the buffer serves them all.
+    if (this.last === null || id.length !== this.idLength) this.last = this.lay(id.length);
+    const { buffer, idAt } = this;
+    if (buffer === null) return this.unusual(id);
+    for (let at = 0; at < id.length; at++) {
+      const code = id.charCodeAt(at);
+      if (code < 0x20 || code > 0x7e || code === QUOTE || code === BACKSLASH) return this.unusual(id);
+      buffer[idAt + at] = code;
     }
-    const start = room - prefix.length - head;
-    // Prefixes of one length have one place: the same view of the buffer serves them all.
-    if (this.last === null || start !== this.lastStart) {
-      this.last = this.lay(buffer, start, head, length, prefix);
-      this.lastStart = start;
-    } else {
-      buffer.set(prefix, start + head);
-    }
-    this.lastPrefix = prefix;
+    this.lastId = id;
     return this.last;
-  }
-
-  /** Writes header and prefix in front of the payload. */
-  private lay(buffer: Buffer, start: number, head: number, length: number, prefix: Buffer): Buffer {
-    buffer[start] = TEXT_FRAME;
-    if (head === 2) {
-      buffer[start + 1] = length;
-    } else if (head === 4) {
-      buffer[start + 1] = 126;
-      buffer[start + 2] = length >> 8;
-      buffer[start + 3] = length & 0xff;
-    } else {
-      buffer[start + 1] = 127;
-      buffer.writeBigUInt64BE(BigInt(length), start + 2);
-    }
-    buffer.set(prefix, start + head);
-    return buffer.subarray(start);
   }
 
   /** The last frame is still being sent: its buffer must not be written to again. */
   keep(): void {
     this.buffer = null;
     this.last = null;
-    this.lastPrefix = null;
+    this.lastId = null;
   }
+
+  /** Everything but the id, for ids of that length. */
+  private lay(idLength: number): Buffer {
+    const { payload } = this;
+    if (this.buffer === null) {
+      this.buffer = Buffer.allocUnsafeSlow(ROOM + payload.length + AFTER.length);
+      payload.copy(this.buffer, ROOM);
+      AFTER.copy(this.buffer, ROOM + payload.length);
+    }
+    const { buffer } = this;
+    this.lastId = null;
+    this.idLength = idLength;
+    this.idAt = ROOM - BETWEEN.length - idLength;
+    BETWEEN.copy(buffer, ROOM - BETWEEN.length);
+    BEFORE.copy(buffer, this.idAt - BEFORE.length);
+    const head = header(buffer.length - this.idAt + BEFORE.length);
+    const start = this.idAt - BEFORE.length - head.length;
+    head.copy(buffer, start);
+    return buffer.subarray(start);
+  }
+
+  private unusual(id: string): Buffer {
+    this.lastId = null;
+    const start = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
+    return Buffer.concat([header(start.length + this.payload.length + AFTER.length), start, this.payload, AFTER]);
+  }
+}
+
+/** Of a message of so many bytes, in the shortest form that holds the length. */
+function header(length: number): Buffer {
+  if (length < 126) return Buffer.of(TEXT_FRAME, length);
+  if (length < 65_536) return Buffer.of(TEXT_FRAME, 126, length >> 8, length & 0xff);
+  const long = Buffer.alloc(10);
+  long[0] = TEXT_FRAME;
+  long[1] = 127;
+  long.writeBigUInt64BE(BigInt(length), 2);
+  return long;
 }
 
 /** A server-sent event. `data` must be one line, as JSON is. */

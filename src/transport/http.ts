@@ -91,7 +91,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     if (asking === 'foreign') return turnAway(socket, '403 Forbidden');
     const address = addresses.of(request);
     try {
-      socket.once('close', services.rates.connect(address));
+      services.rates.connect(address);
     } catch {
       return turnAway(socket, '429 Too Many Requests');
     }
@@ -99,9 +99,9 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
   });
   server.on('connection', (socket) => {
     const address = addresses.peer(socket);
-    const leave = address === null ? () => {} : services.rates.socket(address);
-    if (leave === null) socket.destroy();
-    else socket.once('close', leave);
+    if (address === null) return;
+    if (services.rates.openSocket(address)) socket.on('close', () => services.rates.closeSocket(address));
+    else socket.destroy();
   });
   return {
     server,
@@ -285,7 +285,8 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
   /** Until it is answered, or left; false: its address has no place left, and that has been said. */
   function holdPlace(response: ServerResponse, address: string): boolean {
     try {
-      response.once('close', services.rates.connect(address));
+      services.rates.connect(address);
+      response.on('close', () => services.rates.disconnect(address));
       return true;
     } catch (error) {
       fault(response, error);

@@ -5,13 +5,16 @@
 import type { Clock, Stop } from '../core/ports.ts';
 
 export interface Peer {
+  /** Where it stands on the wheel; the wheel's alone to set. */
+  slot: number;
   /** Whether there was a sign of life since the last look; asks for the next one. False: it is cut. */
   look(): boolean;
   cut(): void;
 }
 
 export interface Liveness {
-  add(peer: Peer): Stop;
+  add(peer: Peer): void;
+  remove(peer: Peer): void;
   readonly size: number;
   stop: Stop;
 }
@@ -29,10 +32,10 @@ export function makeLiveness(clock: Clock, roundMs: number, slots = 20): Livenes
     add(peer) {
       // Spread evenly, whenever they come.
       next = (next + 1) % slots;
-      const slot = wheel[next];
-      slot?.add(peer);
-      return () => void slot?.delete(peer);
+      peer.slot = next;
+      wheel[next]?.add(peer);
     },
+    remove: (peer) => void wheel[peer.slot]?.delete(peer),
     get size() {
       return wheel.reduce((sum, slot) => sum + slot.size, 0);
     },

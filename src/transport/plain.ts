@@ -125,7 +125,8 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
 
 /** Until it is answered. Throws `RateLimitedError` where its address has none left. */
 function holdPlace(response: ServerResponse, { services, address }: Context): void {
-  response.once('close', services.rates.connect(address));
+  services.rates.connect(address);
+  response.on('close', () => services.rates.disconnect(address));
 }
 
 /** The version in an entity tag of ours; a weak one (a proxy may weaken it) names it as well. */

@@ -20,7 +20,7 @@ import { UnavailableError } from '../core/errors.ts';
 import type { Clock, Log } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
 import { type Engine, isRefusal } from '../graphql/engine.ts';
-import { type Connection, Operation } from './connection.ts';
+import { type Connection, NO_CREDENTIALS, Operation } from './connection.ts';
 
 /** RFC 6455's registry; clients take it for a fault that passes. */
 const TRY_AGAIN_LATER = 1013;
@@ -47,6 +47,7 @@ export function makeProtocol(options: {
 
   return {
     opened(connection) {
+      connection.onLeft = left;
       connection.stopTimer = clock.after(LIMITS.connectionInitMs, () =>
         connection.close(CloseCode.ConnectionInitialisationTimeout, 'Connection initialisation timeout'),
       );
@@ -101,50 +102,45 @@ export function makeProtocol(options: {
     connection.isGreeted = true;
     connection.stopTimer?.();
     connection.stopTimer = null;
-    const context = contextOf(connection, params);
-    if (context instanceof Promise) context.then((known) => acknowledge(connection, known)).catch(failed(connection));
-    else acknowledge(connection, context);
+    const textOf = (name: string): string | undefined => {
+      const value = Object.hasOwn(params, name) ? params[name] : undefined;
+      return typeof value === 'string' ? value : undefined;
+    };
+    const { credentials } = connection;
+    connection.credentials = NO_CREDENTIALS;
+    const authorization = textOf('authorization') ?? textOf('Authorization') ?? credentials.authorization;
+    const voterToken = textOf('voterToken') ?? credentials.voterToken;
+    const given = { authorization, voterToken, cookie: credentials.cookie };
+    connection.voterToken = voterToken ?? null;
+    const viewer = readViewer(given, services.voters, services.accounts);
+    if (viewer instanceof Promise) viewer.then((known) => acknowledge(connection, known)).catch(failed(connection));
+    else acknowledge(connection, viewer);
   }
 
   /** Whoever came with a token leaves when it expires, and comes back with a new one and the version that it has. */
-  function acknowledge(connection: Connection, context: Context): void {
+  function acknowledge(connection: Connection, viewer: Viewer): void {
     if (!connection.isOpen) return;
-    connection.context = context;
-    connection.credentials = {};
-    const { account } = context.viewer;
+    connection.viewer = viewer;
+    const { account } = viewer;
     if (account !== null) {
       connection.stopTimer = clock.after(account.expiresAt - clock.now(), () => {
         // What is on its way already must not be done in the name of the account.
-        connection.context = { ...context, viewer: withoutSession(context.viewer) };
+        connection.viewer = withoutSession(viewer);
         connection.close(CloseCode.Forbidden, 'Token expired');
       });
     }
     connection.say(ACKNOWLEDGEMENT);
   }
 
-  function contextOf(connection: Connection, params: Record<string, unknown>): Context | Promise<Context> {
-    const textOf = (name: string): string | undefined => {
-      const value = Object.hasOwn(params, name) ? params[name] : undefined;
-      return typeof value === 'string' ? value : undefined;
-    };
-    const { credentials, address } = connection;
-    const authorization = textOf('authorization') ?? textOf('Authorization') ?? credentials.authorization;
-    const voterToken = textOf('voterToken') ?? credentials.voterToken;
-    const given = { authorization, voterToken, cookie: credentials.cookie };
-    const viewer = readViewer(given, services.voters, services.accounts);
-    const context = (known: Viewer): Context => ({
-      services,
-      viewer: known,
-      address,
-      keepVoterToken: null,
-      voterToken: voterToken ?? null,
-      origin: connection,
-    });
-    return viewer instanceof Promise ? viewer.then(context) : context(viewer);
+  /** Made for each operation, and not kept for those who only watch. Null: it is not known yet who asks. */
+  function contextOf(connection: Connection): Context | null {
+    const { viewer, address, voterToken } = connection;
+    if (viewer === null) return null;
+    return { services, viewer, address, voterToken, keepVoterToken: null, origin: connection };
   }
 
   function subscribe(connection: Connection, id: string, payload: SubscribePayload): void {
-    const { context } = connection;
+    const context = contextOf(connection);
     if (context === null) {
       connection.close(CloseCode.Unauthorized, 'Unauthorized');
       return;
@@ -202,13 +198,14 @@ export function makeProtocol(options: {
     }
     watching++;
     connection.subscriptions++;
-    operation.joined(() => {
-      watching--;
-      connection.subscriptions--;
-      started();
-      release(connection);
-    });
+    operation.joined(started);
     return true;
+  }
+
+  function left(connection: Connection): void {
+    watching--;
+    connection.subscriptions--;
+    release(connection);
   }
 
   function release(connection: Connection): void {

@@ -11,7 +11,7 @@ import type { Clock, Stop } from '../core/ports.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import { Outlet, type Update } from '../live/mailbox.ts';
 import { chunk, serverSentEvent } from './frames.ts';
-import type { Liveness } from './liveness.ts';
+import type { Liveness, Peer } from './liveness.ts';
 import { spread } from './spread.ts';
 
 const HEADERS = {
@@ -83,7 +83,8 @@ const PLAIN: Dialect = {
   lastBytes: COMPLETE,
 };
 
-class Stream extends Outlet {
+class Stream extends Outlet implements Peer {
+  slot = -1;
   private readonly response: ServerResponse;
   private readonly socket: Socket;
   readonly dialect: Dialect;
@@ -181,8 +182,12 @@ class Stream extends Outlet {
     this.socket.destroy();
   }
 
+  cut(): void {
+    this.drop();
+  }
+
   /** A comment is both heartbeat and probe: while nothing moves, the kernel finds out about a peer that is gone. */
-  beat(): boolean {
+  look(): boolean {
     if (!this.isOpen) return true;
     const backlog = this.backlog();
     const stuck = backlog > 0 && backlog === this.lastBacklog;
@@ -222,11 +227,11 @@ export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams
     }
     const stream = new Stream(response, socket, dialect);
     streams.add(stream);
-    const forget = liveness.add({ look: () => stream.beat(), cut: () => stream.drop() });
+    liveness.add(stream);
     const stopTimer = expiresAt === undefined ? null : clock.after(expiresAt - clock.now(), () => stream.expire());
     response.on('close', () => {
       stopTimer?.();
-      forget();
+      liveness.remove(stream);
       streams.delete(stream);
       stream.closed();
       if (closing !== null && streams.size === 0) stopTimers();

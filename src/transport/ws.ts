@@ -8,7 +8,7 @@ import type { Clock, Log, Stop } from '../core/ports.ts';
 import type { Services } from '../graphql/builder.ts';
 import type { Engine } from '../graphql/engine.ts';
 import { readId } from './answer.ts';
-import { Connection } from './connection.ts';
+import { Connection, NO_CREDENTIALS } from './connection.ts';
 import type { Liveness } from './liveness.ts';
 import { makeProtocol } from './protocol.ts';
 import { spread } from './spread.ts';
@@ -21,7 +21,10 @@ const ANSWER_MS = 1_000;
 const GOODBYE_MS = 2_000;
 
 export interface WebSockets {
-  /** Takes an upgrade request over; without `cookie` who asks is not known by the browser's cookie. `address` is what it is counted by. */
+  /**
+   * Takes an upgrade request over; without `cookie` who asks is not known by the browser's cookie. `address` is what it is counted
+   * by: the place that was taken for it is given back when it is over.
+   */
   accept(
     request: IncomingMessage,
     socket: Duplex,
@@ -44,7 +47,7 @@ export function makeWebSockets(options: {
   /** Whether each connection has its lines at `debug`. */
   readonly logRequests: boolean;
 }): WebSockets {
-  const { liveness, clock, log, logRequests } = options;
+  const { services, liveness, clock, log, logRequests } = options;
   const connections = new Set<Connection>();
   /** Set once all are being sent away: called when the last is gone. */
   let whenEmpty: (() => void) | null = null;
@@ -59,14 +62,10 @@ export function makeWebSockets(options: {
   });
 
   function open(connection: Connection): void {
-    if (logRequests) {
-      connection.openedAt = clock.now();
-      log.debug(connection.logFields, 'a WebSocket opened');
-    }
+    if (logRequests) note(connection);
     connections.add(connection);
-    connection.forget = liveness.add(connection);
+    liveness.add(connection);
     // One function for all connections each: a closure of its own for everything that may happen adds up.
-    connection.on('pong', heard);
     connection.on('message', receive);
     connection.on('error', failed);
     connection.on('close', closed);
@@ -74,13 +73,16 @@ export function makeWebSockets(options: {
     else protocol.opened(connection);
   }
 
-  function heard(this: WebSocket): void {
-    if (this instanceof Connection) this.heard = true;
+  function note(connection: Connection): void {
+    const opened = clock.now();
+    log.debug(connection.logFields, 'a WebSocket opened');
+    connection.on('close', (closeCode) => {
+      log.debug({ ...connection.logFields, closeCode, ms: clock.now() - opened }, 'a WebSocket closed');
+    });
   }
 
   function receive(this: WebSocket, data: RawData, isBinary: boolean): void {
     if (!(this instanceof Connection)) return;
-    this.heard = true;
     // What comes after we have closed is not for us any more.
     if (!this.isOpen) return;
     if (isBinary) this.close(CloseCode.BadRequest, 'Text messages only');
@@ -96,14 +98,12 @@ export function makeWebSockets(options: {
     if (this instanceof Connection) log.debug({ err: error, ...this.logFields }, 'a WebSocket failed');
   }
 
-  function closed(this: WebSocket, code: number): void {
+  function closed(this: WebSocket): void {
     if (!(this instanceof Connection)) return;
-    this.forget?.();
+    liveness.remove(this);
     connections.delete(this);
+    services.rates.disconnect(this.address);
     protocol.closed(this);
-    if (logRequests) {
-      log.debug({ ...this.logFields, closeCode: code, ms: clock.now() - this.openedAt }, 'a WebSocket closed');
-    }
     if (connections.size === 0) whenEmpty?.();
   }
 
@@ -111,17 +111,25 @@ export function makeWebSockets(options: {
     accept(request, socket, head, from) {
       const { authorization, cookie } = request.headers;
       const voterToken = request.headers['pollcast-voter'];
-      const credentials = {
-        authorization,
-        cookie: from.cookie ? cookie : undefined,
-        voterToken: typeof voterToken === 'string' ? voterToken : undefined,
-      };
+      // Nearly all bring nothing, and share it.
+      const isKnown = authorization !== undefined || cookie !== undefined || voterToken !== undefined;
+      const credentials = !isKnown
+        ? NO_CREDENTIALS
+        : {
+            authorization,
+            cookie: from.cookie ? cookie : undefined,
+            voterToken: typeof voterToken === 'string' ? voterToken : undefined,
+          };
       const id = readId(request.headers['x-request-id']);
       const { address } = from;
+      let opened = false;
       server.handleUpgrade(request, socket, head, (connection) => {
-        connection.arrive({ socket, credentials, address, id });
+        opened = true;
+        connection.arrive({ socket: request.socket, credentials, address, id });
         open(connection);
       });
+      // Nothing here waits: a handshake that was not in order is over by now.
+      if (!opened) services.rates.disconnect(address);
     },
     get size() {
       return connections.size;

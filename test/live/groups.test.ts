@@ -152,7 +152,7 @@ describe('a group', () => {
   test('L5 thirty seconds without progress and it is dropped; any progress starts them again', async () => {
     const { group, at, time } = groupOf();
     const stuck = new Reader();
-    const leave = await group.join(stuck, at(1), null);
+    await group.join(stuck, at(1), null);
     stuck.isStuck = true;
     group.offer(at(2));
     await settled();
@@ -162,7 +162,7 @@ describe('a group', () => {
     expect(stuck.dropped).toBe(0);
     time.pass(1_500);
     expect(stuck.dropped).toBe(1);
-    leave();
+    group.leave(stuck);
     expect(time.timers).toBe(0);
   });
 
@@ -204,14 +204,14 @@ describe('a group', () => {
   test('who leaves gets nothing more; the last one closes the group', async () => {
     const { group, at, emptied } = groupOf();
     const [one, two] = [new Reader(), new Reader()];
-    const leaveOne = await group.join(one, at(1), null);
-    const leaveTwo = await group.join(two, at(1), null);
-    leaveOne();
+    await group.join(one, at(1), null);
+    await group.join(two, at(1), null);
+    group.leave(one);
     group.offer(at(2));
     await settled();
     expect([one.cursors, two.cursors]).toEqual([[1], [1, 2]]);
     expect(emptied()).toBe(0);
-    leaveTwo();
+    group.leave(two);
     expect(emptied()).toBe(1);
   });
 
@@ -234,6 +234,7 @@ describe('liveness', () => {
     const peer = (name: string, answers: boolean) => {
       let heard = true;
       return {
+        slot: -1,
         look() {
           const alive = heard;
           heard = answers;
@@ -242,10 +243,11 @@ describe('liveness', () => {
         cut: () => cut.push(name),
       };
     };
-    const removals = [liveness.add(peer('dead', false)), liveness.add(peer('alive', true))];
+    const peers = [peer('dead', false), peer('alive', true)];
+    for (const each of peers) liveness.add(each);
     time.pass(50_000);
     expect(cut).toEqual(['dead']);
-    for (const remove of removals) remove();
+    for (const each of peers) liveness.remove(each);
     expect(liveness.size).toBe(0);
     liveness.stop();
     expect(time.timers).toBe(0);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { chunk, Frames, nextPrefix, serverSentEvent } from '../../src/transport/frames.ts';
+import { chunk, Frames, serverSentEvent } from '../../src/transport/frames.ts';
 
 /** The text of one unmasked frame that is just these bytes (RFC 6455, 5.2). */
 function decode(bytes: Buffer): string {
@@ -20,24 +20,35 @@ describe('WebSocket frames', () => {
   ])('a payload of %i bytes arrives whole, for every subscriber', async (size) => {
     const payload = Buffer.from(JSON.stringify('x'.repeat(size - 2)));
     const frames = new Frames(payload);
-    for (const id of ['1', 'another one', '"quoted"\\\u2028é', 'i'.repeat(128)]) {
-      const text = decode(Buffer.from(frames.frame(nextPrefix(id))));
+    for (const id of [
+      '1',
+      '2',
+      'another one',
+      'another two',
+      '"quoted"\\\u2028é',
+      'another three',
+      'tab\t',
+      'i'.repeat(128),
+      '',
+    ]) {
+      const text = decode(Buffer.from(frames.frame(id)));
       expect(JSON.parse(text)).toEqual({ id, type: 'next', payload: 'x'.repeat(size - 2) });
     }
   });
 
-  test('a prefix longer than the room gets a buffer of its own', async () => {
+  test('an id longer than the room gets a buffer of its own', async () => {
     const frames = new Frames(Buffer.from('1'));
-    const id = 'é'.repeat(600);
-    expect(JSON.parse(decode(frames.frame(nextPrefix(id))))).toEqual({ id, type: 'next', payload: 1 });
-    expect(JSON.parse(decode(frames.frame(nextPrefix('2'))))).toEqual({ id: '2', type: 'next', payload: 1 });
+    for (const id of ['é'.repeat(600), 'i'.repeat(512), 'i'.repeat(513)]) {
+      expect(JSON.parse(decode(frames.frame(id)))).toEqual({ id, type: 'next', payload: 1 });
+    }
+    expect(JSON.parse(decode(frames.frame('2')))).toEqual({ id: '2', type: 'next', payload: 1 });
   });
 
   test('a frame that is kept is not written to again', async () => {
     const frames = new Frames(Buffer.from('{"data":1}'));
-    const first = frames.frame(nextPrefix('first'));
+    const first = frames.frame('first');
     frames.keep();
-    const second = frames.frame(nextPrefix('second'));
+    const second = frames.frame('second');
     expect(JSON.parse(decode(first)).id).toBe('first');
     expect(JSON.parse(decode(second)).id).toBe('second');
   });
