@@ -150,7 +150,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   const engine = makeEngine(log);
   const logRequests = config.logLevel === 'debug' || config.logLevel === 'trace';
   const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
-  const streams = makeEventStreams(liveness, clock);
+  const streams = makeEventStreams(liveness, clock, rates);
   const polling = makePolling(clock);
   const webSockets = makeWebSockets({ engine, services, liveness, clock, log, logRequests });
   const dependencies: Dependency[] = [{ name: 'database', needed: true, check: () => store.ping() }];
@@ -214,12 +214,12 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     // Connections without a request stay as long: the next answer on them says that they close.
     await within(drainMs, gone);
     await closed;
-    http.server.close();
+    http.closeIdle();
     const answered = await within(ANSWERS_MS, gone);
     if (!(await within(COMMITS_MS, batcher.drain()))) {
       log.error({ ballots: batcher.waiting }, 'the database does not answer: ballots that wait for it stay unanswered');
     }
-    if (!answered && !(await within(ANSWERS_MS, gone))) http.server.closeAllConnections();
+    if (!answered && !(await within(ANSWERS_MS, gone))) http.closeAll();
     await gone;
     liveness.stop();
     await schedule.stop();

@@ -1,6 +1,6 @@
 /** node:http: the operation endpoint on its short way, Yoga for all that is unusual, pages and health. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { Server as NetServer } from 'node:net';
+import { Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ExecutionResult, GraphQLError } from 'graphql';
 import { LIMITS } from '../access/limits.ts';
@@ -15,13 +15,14 @@ import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
 import type { Addresses } from './address.ts';
 import { makeAnswers } from './answer.ts';
+import { makeDoor } from './door.ts';
 import { pageHeaders } from './graphiql.ts';
 import { isOwn, makeOrigins } from './origins.ts';
 import { type Params, readBody, readParams, readUrl } from './params.ts';
 import { makePlain } from './plain.ts';
 import type { Polling } from './polling.ts';
 import { send, sendError, sendErrors, sendJson } from './reply.ts';
-import { type EventStreams, lastEventId } from './sse.ts';
+import type { EventStreams } from './sse.ts';
 import type { WebSockets } from './ws.ts';
 import { makeYoga } from './yoga.ts';
 
@@ -48,6 +49,16 @@ export interface HttpOptions {
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>;
 }
 
+/** On a socket itself: a function of its own for each would be kept as long as it is open. */
+const COUNTED_BY: unique symbol = Symbol('counted by');
+
+declare module 'node:net' {
+  interface Socket {
+    /** The address that this connection takes a place of. */
+    [COUNTED_BY]?: string;
+  }
+}
+
 export interface HttpServer {
   readonly server: Server;
   /**
@@ -55,6 +66,9 @@ export interface HttpServer {
    * answered. Resolves when the last connection is closed.
    */
   drain(): Promise<void>;
+  /** Cuts the connections on which nothing is asked. */
+  closeIdle(): void;
+  closeAll(): void;
 }
 
 export function makeHttpServer(options: HttpOptions): HttpServer {
@@ -97,18 +111,34 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     }
     webSockets.accept(request, socket, head, { cookie: asking !== 'any', address });
   });
-  server.on('connection', (socket) => {
+  const door = makeDoor(server, headersMs, clock, (socket) => {
     const address = addresses.peer(socket);
-    if (address === null) return;
-    if (services.rates.openSocket(address)) socket.on('close', () => services.rates.closeSocket(address));
-    else socket.destroy();
+    if (address === null) return true;
+    if (!services.rates.openSocket(address)) return false;
+    socket[COUNTED_BY] = address;
+    socket.on('close', leavePlace);
+    return true;
   });
+
+  function leavePlace(this: Socket): void {
+    const address = this[COUNTED_BY];
+    if (address !== undefined) services.rates.closeSocket(address);
+  }
+
   return {
     server,
     drain() {
       state.draining = true;
       // Not the HTTP server's own close: that cuts idle connections at once, on which a vote may be coming in just now.
       return new Promise((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+    },
+    closeIdle() {
+      door.closeIdle();
+      server.close();
+    },
+    closeAll() {
+      streams.cut();
+      server.closeAllConnections();
     },
   };
 
@@ -255,14 +285,21 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     accepted: Accepted,
     body: Buffer | null,
   ): boolean {
-    const stays = prepared.waits || prepared.operation.operation === 'subscription';
-    if (stays && !holdPlace(response, context.address)) return true;
     if (prepared.operation.operation === 'subscription') {
-      const after = lastEventId(request);
-      const start = (outlet: Outlet) => engine.subscribe(prepared, params.variables, context, outlet, after);
-      streams.subscribe(request, response, start, context.viewer.account?.expiresAt);
+      const start = (outlet: Outlet, after: number | null) =>
+        engine.subscribe(prepared, params.variables, context, outlet, after ?? undefined);
+      try {
+        streams.subscribe(request, response, {
+          start,
+          address: context.address,
+          expiresAt: context.viewer.account?.expiresAt ?? null,
+        });
+      } catch (error) {
+        fault(response, error);
+      }
       return true;
     }
+    if (prepared.waits && !holdPlace(response, context.address)) return true;
     if (accepted.json === null && !accepted.events) return false;
     const refused = engine.refusal(prepared.operation, context) !== null;
     const wait = accepted.json === null || refused ? null : engine.waitOf(prepared, params.variables);

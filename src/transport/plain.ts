@@ -79,10 +79,9 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
   }
 
   function stream(request: IncomingMessage, response: ServerResponse, id: string, context: Context): void {
-    holdPlace(response, context);
     const start = startOf(id, context, 'staying');
-    const { account } = context.viewer;
-    streams.plain(request, response, start, (errors) => refuse(response, errors), account?.expiresAt);
+    const watcher = { start, address: context.address, expiresAt: context.viewer.account?.expiresAt ?? null };
+    streams.plain(request, response, watcher, (errors) => refuse(response, errors));
   }
 
   function answer(

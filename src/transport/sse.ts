@@ -5,11 +5,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ExecutionResult, GraphQLError } from 'graphql';
+import type { Rates } from '../access/rates.ts';
 import { sessionExpired } from '../access/viewer.ts';
 import type { PollcastError } from '../core/errors.ts';
 import type { Clock, Stop } from '../core/ports.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import { Outlet, type Update } from '../live/mailbox.ts';
+import { Guest } from './door.ts';
 import { chunk, serverSentEvent } from './frames.ts';
 import type { Liveness, Peer } from './liveness.ts';
 import { spread } from './spread.ts';
@@ -20,29 +22,24 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 } as const;
 
+/** Of a stream that has its connection to itself. */
+const OWN_HEADERS = { ...HEADERS, connection: 'close' } as const;
+const LAST_CHUNK = Buffer.from('0\r\n\r\n');
+
 const BEAT = chunk(Buffer.from(':\n\n'));
 
 export interface EventStreams {
-  /**
-   * Streams a subscription; `start` gets the outlet and gives the way to leave, or errors, which become
-   * the one event (L7). At `expiresAt` the viewer's token expires: the stream says so and ends.
-   */
-  subscribe(
-    request: IncomingMessage,
-    response: ServerResponse,
-    start: (outlet: Outlet) => Promise<Stop | readonly GraphQLError[]>,
-    expiresAt?: number,
-  ): void;
+  /** Streams a subscription; what it cannot be begun with becomes the one event (L7). Throws `RateLimitedError`. */
+  subscribe(request: IncomingMessage, response: ServerResponse, watcher: Watcher): void;
   /**
    * Streams a poll's results as they are, for `EventSource`. Errors are answered as a status, at which `EventSource` gives
-   * up; so it does at the 204 of a closed poll whose final results it has.
+   * up; so it does at the 204 of a closed poll whose final results it has. Throws `RateLimitedError`.
    */
   plain(
     request: IncomingMessage,
     response: ServerResponse,
-    start: (outlet: Outlet, after: number | null) => Promise<Stop | readonly GraphQLError[]>,
+    watcher: Watcher,
     refuse: (errors: readonly GraphQLError[]) => void,
-    expiresAt?: number,
   ): void;
   /** A result that is there at once, as a stream of one event. */
   single(response: ServerResponse, result: ExecutionResult): void;
@@ -51,6 +48,17 @@ export interface EventStreams {
   readonly graphql: number;
   /** Ends all streams, spread over `spreadMs`; each client is told to come back after a pause of its own. */
   close(spreadMs: number): void;
+  /** Cuts those that are left. */
+  cut(): void;
+}
+
+export interface Watcher {
+  /** Gets the outlet and the version that the client has, and gives the way to leave, or errors. */
+  readonly start: (outlet: Outlet, after: number | null) => Promise<Stop | readonly GraphQLError[]>;
+  /** What it is counted by. */
+  readonly address: string;
+  /** When the viewer's token expires: the stream says so and ends. */
+  readonly expiresAt: number | null;
 }
 
 /** How the events of a stream read: GraphQL in distinct connections mode, or plain results. */
@@ -85,26 +93,40 @@ const PLAIN: Dialect = {
 
 class Stream extends Outlet implements Peer {
   slot = -1;
-  private readonly response: ServerResponse;
-  private readonly socket: Socket;
+  /** Null once the stream has its connection to itself. */
+  private response: ServerResponse | null;
+  private socket: Socket | Guest;
   readonly dialect: Dialect;
+  readonly address: string;
+  /** Called at the end of the connection. */
+  onClose: Stop = () => {};
   private lastBacklog = 0;
   private leave: Stop | null = null;
   private isOpen = false;
   private isOver = false;
 
-  constructor(response: ServerResponse, socket: Socket, dialect: Dialect) {
+  constructor(response: ServerResponse, socket: Socket | Guest, dialect: Dialect, address: string) {
     super();
+    this.address = address;
     this.response = response;
     this.socket = socket;
     this.dialect = dialect;
   }
 
   open(): void {
-    if (this.isOpen || this.isOver) return;
+    const { response } = this;
+    if (this.isOpen || this.isOver || response === null) return;
     this.isOpen = true;
-    this.response.writeHead(200, HEADERS);
-    this.response.flushHeaders();
+    const guest = this.socket instanceof Guest ? this.socket : null;
+    response.writeHead(200, guest === null ? HEADERS : OWN_HEADERS);
+    response.flushHeaders();
+    // Unless something is still on its way through it: then it stays what it is.
+    if (guest?.writableLength === 0) {
+      response.off('close', this.onClose);
+      this.response = null;
+      this.socket = guest.leave();
+      this.socket.on('close', this.onClose);
+    }
     this.socket.setNoDelay(true);
     this.socket.setKeepAlive(true, 5_000);
     this.socket.write(hello());
@@ -154,13 +176,19 @@ class Stream extends Outlet implements Peer {
     if (this.isOver) return;
     this.isOver = true;
     this.leave?.();
-    if (!this.isOpen) {
+    const { response } = this;
+    if (response !== null && !this.isOpen) {
       // Nothing was sent and nothing will be: 204 tells an EventSource not to come back.
-      this.response.writeHead(204).end();
+      response.writeHead(204).end();
       return;
     }
     if (last !== undefined) this.socket.write(chunk(last));
-    this.response.end();
+    if (response !== null) {
+      response.end();
+      return;
+    }
+    this.socket.write(LAST_CHUNK);
+    this.socket.destroySoon();
   }
 
   /** Ends it so that the client comes back, to whoever takes it then. */
@@ -192,7 +220,7 @@ class Stream extends Outlet implements Peer {
     const backlog = this.backlog();
     const stuck = backlog > 0 && backlog === this.lastBacklog;
     this.lastBacklog = backlog;
-    if (backlog === 0) this.socket.write(BEAT);
+    if (backlog === 0 && !this.isOver) this.socket.write(BEAT);
     return !stuck;
   }
 }
@@ -202,7 +230,11 @@ function hello(): Buffer {
   return chunk(Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`));
 }
 
-export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams {
+export function makeEventStreams(
+  liveness: Liveness,
+  clock: Clock,
+  rates: Pick<Rates, 'connect' | 'disconnect'>,
+): EventStreams {
   const streams = new Set<Stream>();
   /** Set once it closes: until when, and what ends with the last stream. */
   let closing: { readonly end: number; readonly spreadMs: number } | null = null;
@@ -217,7 +249,7 @@ export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams
     request: IncomingMessage,
     response: ServerResponse,
     dialect: Dialect,
-    expiresAt: number | undefined,
+    { address, expiresAt }: Watcher,
   ): Stream | null {
     const socket = response.socket;
     // Behind another response on the same connection (pipelining) there is no socket to write to.
@@ -225,17 +257,20 @@ export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams
       request.socket.destroy();
       return null;
     }
-    const stream = new Stream(response, socket, dialect);
+    rates.connect(address);
+    const stream = new Stream(response, socket, dialect, address);
     streams.add(stream);
     liveness.add(stream);
-    const stopTimer = expiresAt === undefined ? null : clock.after(expiresAt - clock.now(), () => stream.expire());
-    response.on('close', () => {
+    const stopTimer = expiresAt === null ? null : clock.after(expiresAt - clock.now(), () => stream.expire());
+    stream.onClose = () => {
       stopTimer?.();
+      rates.disconnect(stream.address);
       liveness.remove(stream);
       streams.delete(stream);
       stream.closed();
       if (closing !== null && streams.size === 0) stopTimers();
-    });
+    };
+    response.on('close', stream.onClose);
     if (closing !== null) {
       const { end, spreadMs } = closing;
       timers.add(clock.after(Math.random() * (end - clock.now()), () => sendAway(stream, spreadMs)));
@@ -244,21 +279,22 @@ export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams
   }
 
   return {
-    subscribe(request, response, start, expiresAt) {
-      const stream = make(request, response, GRAPHQL, expiresAt);
+    subscribe(request, response, watcher) {
+      const stream = make(request, response, GRAPHQL, watcher);
       if (stream === null) return;
       // Who comes back with a version may have all there will ever be: then it is told so by a 204.
-      if (lastEventId(request) === undefined) stream.open();
-      void start(stream).then((started) => {
+      const after = lastEventId(request) ?? null;
+      if (after === null) stream.open();
+      void watcher.start(stream, after).then((started) => {
         if (typeof started !== 'function') return stream.sayErrors(started);
         stream.joined(started);
         stream.open();
       });
     },
-    plain(request, response, start, refuse, expiresAt) {
-      const stream = make(request, response, PLAIN, expiresAt);
+    plain(request, response, watcher, refuse) {
+      const stream = make(request, response, PLAIN, watcher);
       if (stream === null) return;
-      void start(stream, lastEventId(request) ?? null).then((started) => {
+      void watcher.start(stream, lastEventId(request) ?? null).then((started) => {
         if (typeof started !== 'function') return refuse(started);
         stream.joined(started);
         stream.open();
@@ -280,6 +316,9 @@ export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams
       closing = { end: clock.now() + spreadMs, spreadMs };
       timers.add(spread(clock, [...streams], spreadMs, (stream) => sendAway(stream, spreadMs)));
     },
+    cut() {
+      for (const stream of streams) stream.cut();
+    },
   };
 
   function stopTimers(): void {
@@ -289,7 +328,7 @@ export function makeEventStreams(liveness: Liveness, clock: Clock): EventStreams
 }
 
 /** The cursor that a client comes back with. */
-export function lastEventId(request: IncomingMessage): number | undefined {
+function lastEventId(request: IncomingMessage): number | undefined {
   const id = request.headers['last-event-id'];
   return typeof id === 'string' && /^\d{1,10}$/.test(id) ? Number(id) : undefined;
 }
