@@ -170,7 +170,8 @@ export class Operation extends Outlet {
 
   send(update: Update): boolean {
     const { socket, connection } = this;
-    if (!connection.isOpen) return true;
+    // Its client may have left it before the group took it in.
+    if (this.isOver || !connection.isOpen) return true;
     const frames = framesOf(update);
     socket.write(frames.frame(this.id));
     if (socket.writableLength === 0) return true;
