@@ -9,6 +9,7 @@ import { section, write } from './lib/report.mjs';
 const NAMES = [
   'fanout-ws',
   'fanout-sse',
+  'fanout-busy',
   'last-of-10000',
   'memory',
   'votes-http',
