@@ -121,12 +121,14 @@ export function makeDoor(server: Server, headersMs: number, clock: Clock, admit:
     }
     waiting.set(line, clock.now());
     line.on('error', ignore);
+    line.on('end', endLine);
     line.once('data', enter);
   });
 
   function enter(this: Socket, data: Buffer): void {
     waiting.delete(this);
     this.off('error', ignore);
+    this.off('end', endLine);
     const isGuest = ASKS_FOR_STREAM.test(data.toString('latin1'));
     serve?.call(server, isGuest ? new Guest(this) : this);
     this.unshift(data);
@@ -136,9 +138,9 @@ export function makeDoor(server: Server, headersMs: number, clock: Clock, admit:
   const stop = clock.every(Math.max(100, headersMs / 4), () => {
     const latest = clock.now() - headersMs;
     for (const [line, since] of waiting) {
-      if (since > latest && !line.destroyed && !line.readableEnded) continue;
+      if (since > latest && !line.destroyed) continue;
       waiting.delete(line);
-      if (since <= latest && line.writable) line.write(TOO_LATE);
+      if (line.writable) line.write(TOO_LATE);
       line.destroySoon();
     }
   });

@@ -143,6 +143,15 @@ test('who ends its side has left', async () => {
   await soon(() => expect(line.ended).toBe(true));
 });
 
+test('who ends its side before it has said anything gives its place back at once', async () => {
+  for (let time = 0; time < 200; time++) (await open()).socket.end();
+  const line = await open();
+  line.socket.write(streamOf(poll.id));
+  await soon(() => expect(line.text).toContain('event: results'));
+  line.socket.destroy();
+  await idle();
+});
+
 test('what is sent after the request is not read as one', async () => {
   const line = await open();
   line.socket.write(streamOf(poll.id));
