@@ -35,7 +35,7 @@ const { values, positionals } = parseArgs({
     ahead: { type: 'string', default: '0' },
     ranks: { type: 'string', default: '3' },
     store: { type: 'string', default: 'postgres' },
-    'pg-core': { type: 'string', default: '1' },
+    'pg-core': { type: 'string', default: 'any' },
     profile: { type: 'boolean', default: false },
     'no-write': { type: 'boolean', default: false },
   },

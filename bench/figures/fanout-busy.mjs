@@ -5,7 +5,8 @@ const AHEAD = 4;
 
 export const name = 'fanout-busy';
 export const title = `deliveries a second, 1 000 watchers, interval 0, ${AHEAD} more votes always under way`;
-export const target = 'that of fanout-ws and fanout-sse; their closed loop has the time of a commit in each round, which the peers do not have';
+export const target =
+  'that of fanout-ws and fanout-sse; their closed loop has the time of a commit in each round, which the peers do not have';
 
 export const run = (bench) =>
   compareFanout(

@@ -52,7 +52,7 @@ export async function compareFanout(bench, names, watchers, goals) {
     ]),
     verdicts: judge(samples, speed, goals),
     notes: [
-      `${watchers} watchers, one vote at a time, ${pace}. The milliseconds run from the moment the vote is sent. The peers keep votes in memory, Pollcast commits them (${bench.store}).`,
+      `${watchers} watchers, one vote at a time, ${pace}. The milliseconds run from the moment the vote is sent. The peers keep votes in memory, Pollcast commits them (${bench.store}, core: ${bench.pgCore}).`,
     ],
   };
 }

@@ -29,7 +29,7 @@ export async function run(bench) {
       await early.call('close');
       const before = await session.memory();
       await session.watch(watchers, { dialect });
-      const kilobytes = ((await session.memory()) - before) / watchers / 1024;
+      const kilobytes = ((await session.memory()).rest - before.rest) / watchers / 1024;
       const sample = await session.pace({ everyMs: EVERY_MS, warmup, seconds });
       complain(bench, which, sample);
       const { delay, bytesEach, cpu } = sample;

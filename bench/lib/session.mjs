@@ -55,8 +55,9 @@ export async function withSession(bench, subjectName, options, use) {
       await pause(2000);
       await server.gc();
       await pause(500);
-      await server.gc();
-      return residentBytes(server.pid);
+      const young = await server.gc();
+      const resident = residentBytes(server.pid);
+      return { resident, young, rest: resident - young };
     },
   };
   try {
