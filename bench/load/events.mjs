@@ -1,4 +1,6 @@
 const BLANK = Buffer.from('\n\n');
+/** An event has at least a field and its blank line. */
+const SHORTEST = 3;
 
 /**
  * Calls `onEvent(start, end)` for each complete event of an event stream and returns where the first incomplete one
@@ -7,8 +9,11 @@ const BLANK = Buffer.from('\n\n');
  */
 export function walkEvents(buf, at, end, onEvent) {
   for (;;) {
-    const blank = buf.indexOf(BLANK, at);
-    if (blank < 0 || blank + 2 > end) return at;
+    // What stands behind the end is of earlier reads: a search that went on there would cost the load more than the event.
+    if (end - at < SHORTEST) return at;
+    const found = buf.subarray(at, end).indexOf(BLANK);
+    if (found < 0) return at;
+    const blank = at + found;
     onEvent(at, blank);
     at = blank + 2;
   }

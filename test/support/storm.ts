@@ -212,6 +212,15 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
     isVoting = false;
     await Promise.all(voters);
     const url = options.instances()[0];
+    // What went wrong last may still be felt by those that come at once (M4: refused, and well again by itself).
+    await eventually(
+      () =>
+        fetch(`${url}/readyz`).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+      'the instance is ready again',
+    );
     for (const poll of polls) {
       const newest = await results(`${url}/graphql`, poll.id);
       expect(newest.ballotCount).toBe(ballots.filter((ballot) => ballot.poll === poll).length);
