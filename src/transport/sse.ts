@@ -120,8 +120,8 @@ class Stream extends Outlet implements Peer {
     const guest = this.socket instanceof Guest ? this.socket : null;
     response.writeHead(200, guest === null ? HEADERS : OWN_HEADERS);
     response.flushHeaders();
-    // Unless something is still on its way through it: then it stays what it is.
-    if (guest?.writableLength === 0) {
+    // Unless something is still on its way through it, or it has just gone: then it stays what it is.
+    if (guest !== null && guest.writableLength === 0 && !guest.destroyed) {
       response.off('close', this.onClose);
       this.response = null;
       this.socket = guest.leave();
