@@ -179,6 +179,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   try {
     await listen(http.server, config);
   } catch (error) {
+    http.closeIdle();
     liveness.stop();
     hub.stop();
     metrics.stop();
