@@ -2,6 +2,8 @@
 export const LIMITS = {
   /** Bytes of an HTTP request body. */
   bodyBytes: 1_000_000,
+  /** Bytes of a larger body that are read and dropped, so that whoever sends it gets to read why. */
+  droppedBytes: 8_000_000,
   /** Bytes of a WebSocket message. */
   messageBytes: 64 * 1024,
   /** Characters of an operation id, which the client chooses. */

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { LIMITS } from '../access/limits.ts';
 import type { Variables } from '../graphql/prepared.ts';
-import { sendError } from './reply.ts';
+import { errorText, JSON_HEADERS } from './reply.ts';
 
 export interface Params {
   readonly query: string;
@@ -49,7 +49,10 @@ function isObjectOrNothing(value: unknown): value is Variables {
   return value == null || (typeof value === 'object' && !Array.isArray(value));
 }
 
-/** Calls `done` with the whole body, unless it is too large: then that has been said. */
+/**
+ * Calls `done` with the whole body, unless it is too large: then that has been said. What is still under way is read and
+ * dropped for a while: a connection that is closed under its sender is reset, and the answer is lost with it (RFC 9112, 9.6).
+ */
 export function readBody(request: IncomingMessage, response: ServerResponse, done: (body: Buffer) => void): void {
   let first: Buffer | null = null;
   let pieces: Buffer[] | null = null;
@@ -57,10 +60,9 @@ export function readBody(request: IncomingMessage, response: ServerResponse, don
   request.on('data', (piece: Buffer) => {
     length += piece.length;
     if (length > LIMITS.bodyBytes) {
-      pieces = null;
-      if (response.headersSent) return;
-      response.setHeader('connection', 'close');
-      sendError(response, 413, `The body is larger than ${LIMITS.bodyBytes} bytes.`);
+      first = pieces = null;
+      if (!response.headersSent) refuse(response, `The body is larger than ${LIMITS.bodyBytes} bytes.`);
+      if (length > LIMITS.bodyBytes + LIMITS.droppedBytes) response.end();
     } else if (first === null) {
       first = piece;
     } else {
@@ -69,8 +71,16 @@ export function readBody(request: IncomingMessage, response: ServerResponse, don
     }
   });
   request.on('end', () => {
-    if (length <= LIMITS.bodyBytes) done(pieces === null ? (first ?? EMPTY) : Buffer.concat(pieces));
+    if (length > LIMITS.bodyBytes) response.end();
+    else done(pieces === null ? (first ?? EMPTY) : Buffer.concat(pieces));
   });
+}
+
+/** The whole answer, at once; whoever ends it closes the connection. */
+function refuse(response: ServerResponse, message: string): void {
+  const text = errorText(message);
+  response.setHeader('connection', 'close');
+  response.writeHead(413, { ...JSON_HEADERS, 'content-length': Buffer.byteLength(text) }).write(text);
 }
 
 const EMPTY = Buffer.alloc(0);

@@ -5,10 +5,16 @@ export function send(response: ServerResponse, status: number, type: string, bod
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) }).end(body);
 }
 
+export const JSON_HEADERS = {
+  'content-type': 'application/json; charset=utf-8',
+  'x-content-type-options': 'nosniff',
+} as const;
+
+export const errorText = (message: string): string => JSON.stringify({ errors: [{ message }] });
+
 /** Not for what is answered by the thousand: each header is felt there. */
 export function sendJson(response: ServerResponse, status: number, text: string): void {
-  response.setHeader('x-content-type-options', 'nosniff');
-  send(response, status, 'application/json; charset=utf-8', text);
+  response.writeHead(status, { ...JSON_HEADERS, 'content-length': Buffer.byteLength(text) }).end(text);
 }
 
 /** Errors with a status; one that says when to try again says it to proxies and plain clients too. */
@@ -23,5 +29,5 @@ export function sendErrors(
 }
 
 export function sendError(response: ServerResponse, status: number, message: string): void {
-  sendJson(response, status, JSON.stringify({ errors: [{ message }] }));
+  sendJson(response, status, errorText(message));
 }

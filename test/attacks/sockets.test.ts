@@ -276,6 +276,28 @@ describe('loudly', () => {
     await victim.stillServes();
   });
 
+  test('who sends too much reads why, however late it looks, and is not reset while it sends', async () => {
+    const line = await Line.open(victim.url);
+    line.socket.write(
+      'POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 4000000\r\n\r\n',
+    );
+    line.socket.write('x'.repeat(1_100_000));
+    await eventually(() => line.text.endsWith('}]}'), 'the answer is here');
+    expect(line.text).toMatch(/^HTTP\/1\.1 413 [\s\S]*connection: close[\s\S]*larger than 1000000 bytes/i);
+    const rest = 'x'.repeat(100_000);
+    const send = (): Promise<unknown> => new Promise((resolve) => line.socket.write(rest, resolve));
+    for (let count = 1; count < 29; count++) {
+      expect(await send()).toBeFalsy();
+      // Others are served meanwhile, and a connection that was closed would be known to be.
+      await serves(victim.graphql);
+      expect(line.socket.readyState).toBe('open');
+    }
+    await send();
+    await line.closed;
+    expect(line.socket.errored).toBeNull();
+    await victim.stillServes();
+  });
+
   test('bodies of 50 MB are refused before they are here', async () => {
     const lines = await Promise.all(Array.from({ length: 10 }, () => Line.open(victim.url)));
     const megabyte = 'x'.repeat(1_000_000);
