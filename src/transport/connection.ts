@@ -15,6 +15,7 @@ import type { Stop } from '../core/ports.ts';
 import type { Origin } from '../graphql/builder.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import { Outlet, type Update } from '../live/mailbox.ts';
+import { writeDirect } from './direct.ts';
 import { Frames } from './frames.ts';
 import type { Peer } from './liveness.ts';
 
@@ -173,8 +174,7 @@ export class Operation extends Outlet {
     // Its client may have left it before the group took it in.
     if (this.isOver || !connection.isOpen) return true;
     const frames = framesOf(update);
-    socket.write(frames.frame(this.id));
-    if (socket.writableLength === 0) return true;
+    if (writeDirect(socket, frames.frame(this.id))) return true;
     // The kernel has not taken all of it: the bytes are still needed.
     frames.keep();
     return false;

@@ -11,6 +11,7 @@ import type { PollcastError } from '../core/errors.ts';
 import type { Clock, Stop } from '../core/ports.ts';
 import { asGraphQLError } from '../graphql/errors.ts';
 import { Outlet, type Update } from '../live/mailbox.ts';
+import { writeDirect } from './direct.ts';
 import { Guest } from './door.ts';
 import { chunk, serverSentEvent } from './frames.ts';
 import type { Liveness, Peer } from './liveness.ts';
@@ -150,8 +151,7 @@ class Stream extends Outlet implements Peer {
       dialect.lastUpdate = update;
       dialect.lastBytes = chunk(dialect.bytes(update));
     }
-    socket.write(dialect.lastBytes);
-    return socket.writableLength === 0;
+    return writeDirect(socket, dialect.lastBytes);
   }
 
   end(): void {
