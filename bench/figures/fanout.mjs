@@ -3,10 +3,15 @@ import { cell, judge, middle } from '../lib/judge.mjs';
 import { percent, show } from '../lib/stats.mjs';
 import { subjects } from '../lib/subjects.mjs';
 
+/** So many votes each server has taken before it is measured. */
+const WARMING_VOTES = 10_000;
+
 /** One sample: a fresh server, its watchers, and rounds of one vote that all must see. */
 export function measure(bench, name, watchers) {
   const { warmup, seconds, ahead } = bench;
   return bench.session(name, { interval: 0 }, async (session) => {
+    // A round has one vote: in seconds of rounds the way of a vote would hardly be compiled.
+    await session.vote({ connections: 8, count: WARMING_VOTES });
     await session.watch(watchers);
     const sample = await session.rounds({ warmup, seconds, ahead });
     complain(bench, name, sample);

@@ -12,7 +12,7 @@ export async function startPollcast({ name = 'pollcast', entry = ENTRY, database
   const server = await startServer({
     name,
     script: entry,
-    nodeFlags: ['--max-semi-space-size=32'],
+    nodeFlags: (process.env.POLLCAST_FLAGS ?? '--max-semi-space-size=32').split(' '),
     profile,
     env: {
       DATA_DIR: folder,

@@ -1,6 +1,6 @@
 // Many watchers in one process, over sockets that stay open. What they see is counted here.
 import { dialects } from './dialects.mjs';
-import { walkEvents } from './events.mjs';
+import { eventWalker } from './events.mjs';
 import { CLOSE, PING, pong, TEXT, walkFrames } from './frames.mjs';
 import { gently } from './gently.mjs';
 import { newTally } from './tally.mjs';
@@ -17,6 +17,7 @@ export function openCrowd({ port, dialect, polls, watchers, atOnce = 200 }) {
     ...newTally(),
     ways,
     readVersion: versionReader(),
+    walkEvents: eventWalker(),
     /** Bytes that are the same for all watchers of a poll, made once. */
     once(key, make) {
       if (!memo.has(key)) memo.set(key, make(key));
@@ -83,7 +84,7 @@ class Watcher {
   }
 
   walkEvents(buf, at, end) {
-    return walkEvents(buf, at, end, (start, stop) => this.text(buf, start, stop));
+    return this.crowd.walkEvents(buf, at, end, (start, stop) => this.text(buf, start, stop));
   }
 
   text(buf, start, stop) {
