@@ -9,7 +9,7 @@ import { makeLocalBus, makeLocalPresence } from './bus/local.ts';
 import { openRedisBus, type RedisBusOptions } from './bus/redis.ts';
 import { type Config, readSecret } from './config.ts';
 import { InvalidInputError, UnavailableError } from './core/errors.ts';
-import type { Bus, Clock, Dependency, Log, Metrics, Presence, Store } from './core/ports.ts';
+import type { Bus, Clock, Dependency, Log, Metrics, Places, Presence, Store } from './core/ports.ts';
 import type { Services } from './graphql/builder.ts';
 import { makeEngine } from './graphql/engine.ts';
 import { makeHub } from './live/hub.ts';
@@ -103,7 +103,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     webSockets: webSockets.size,
     database: store.load,
   }));
-  const { bus, presence, shared } = openBus(config, clock, log, metrics, parts);
+  const { bus, presence, places, shared } = openBus(config, clock, log, metrics, parts);
   const hub = makeHub({
     store,
     clock,
@@ -128,7 +128,13 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     log.warn({ address }, 'X-Forwarded-For from an address that is not in TRUSTED_PROXIES: all behind it count as one'),
   );
   const accounts = jwt === null ? null : makeAccounts(jwt, clock, log);
-  const rates = makeRates({ ...limits, log, refused: metrics.refused, ...(shared === null ? {} : { shared }) });
+  const rates = makeRates({
+    ...limits,
+    log,
+    refused: metrics.refused,
+    ...(shared === null ? {} : { shared }),
+    ...(places === null ? {} : { places }),
+  });
   const audit = makeAudit({ store, clock, log });
   const anomalies = makeAnomalies({ clock, onAnomaly: metrics.anomaly });
   const schedule = makeSchedule({ store, hub, clock, log, onOpened: anomalies.opened });
@@ -183,7 +189,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     liveness.stop();
     hub.stop();
     metrics.stop();
-    await presence.close();
+    await Promise.all([presence.close(), places?.close()]);
     await bus.close();
     throw error;
   }
@@ -227,7 +233,7 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     await audit.stop();
     hub.stop();
     metrics.stop();
-    await presence.close();
+    await Promise.all([presence.close(), places?.close()]);
     await bus.close();
     await store.close();
   }
@@ -244,15 +250,16 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   }
 }
 
-/** `shared`: what the limits of all instances are counted in; null: each counts its own. */
+/** `places`, `shared`: what the limits of all instances are counted in; null: each counts its own. */
 function openBus(
   config: Config,
   clock: Clock,
   log: Log,
   metrics: Metrics,
   { busTimes }: Parts,
-): { bus: Bus; presence: Presence; shared: object | null } {
-  if (config.redisUrl === null) return { bus: makeLocalBus(), presence: makeLocalPresence(), shared: null };
+): { bus: Bus; presence: Presence; places: Places | null; shared: object | null } {
+  if (config.redisUrl === null)
+    return { bus: makeLocalBus(), presence: makeLocalPresence(), places: null, shared: null };
   return openRedisBus({
     url: config.redisUrl,
     clock,

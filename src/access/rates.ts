@@ -4,8 +4,9 @@
  */
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes, RLWrapperTimeouts } from 'rate-limiter-flexible';
 import { RateLimitedError } from '../core/errors.ts';
-import type { Log } from '../core/ports.ts';
+import type { Log, Places } from '../core/ports.ts';
 import { LIMITS } from './limits.ts';
+import { makePlaces } from './places.ts';
 
 export type RateKind = 'votes' | 'polls' | 'operations' | 'connections' | 'codes';
 
@@ -17,7 +18,7 @@ export interface Rates {
   createPoll(who: string): Promise<void> | null;
   /** `cost` as `costOf` counts it. */
   operation(address: string, cost: number): Promise<void> | null;
-  /** Takes a place for what stays open. Throws `RateLimitedError` where there is none. Counted in this process alone. */
+  /** Takes a place for what stays open. Throws `RateLimitedError` where there is none. */
   connect(address: string): void;
   /** MUST be called once for each that was taken. */
   disconnect(address: string): void;
@@ -42,6 +43,8 @@ export interface RatesOptions {
   readonly log: Log;
   /** An ioredis connection. It MUST NOT queue while it is not connected (`enableOfflineQueue: false`). */
   readonly shared?: object;
+  /** What is open at the other processes. */
+  readonly places?: Places;
   /** Told of every refusal. */
   readonly refused?: (kind: RateKind) => void;
 }
@@ -72,8 +75,9 @@ export function makeRates(options: RatesOptions): Rates {
     'Too many or too large operations from your address',
   );
   const codes = limiter('codes', CODE_TRIES, CODE_WINDOW_S, 'Too many wrong codes from your address');
-  const places = makePlaces(connections);
-  const sockets = makePlaces(connections * LIMITS.socketsPerConnection);
+  const everywhere = options.places ?? null;
+  const places = makePlaces('connections', connections, everywhere);
+  const sockets = makePlaces('sockets', connections * LIMITS.socketsPerConnection, everywhere);
 
   return {
     vote: (address, ballots = 1) =>
@@ -133,31 +137,6 @@ export function makeRates(options: RatesOptions): Rates {
       },
     };
   }
-}
-
-interface Places {
-  /** Whether there was one left. */
-  take(address: string): boolean;
-  give(address: string): void;
-}
-
-/** At most so many places an address, 0: any number. */
-function makePlaces(most: number): Places {
-  if (most === 0) return { take: () => true, give: () => {} };
-  const taken = new Map<string, number>();
-  return {
-    take(address) {
-      const count = taken.get(address) ?? 0;
-      if (count >= most) return false;
-      taken.set(address, count + 1);
-      return true;
-    },
-    give(address) {
-      const rest = (taken.get(address) ?? 1) - 1;
-      if (rest === 0) taken.delete(address);
-      else taken.set(address, rest);
-    },
-  };
 }
 
 /** In Redis; in `own` where Redis is not connected, fails or hangs. */

@@ -40,13 +40,15 @@ interface Followed {
 }
 
 export function makeRedisPresence(options: {
+  /** What is counted: the names of its keys begin with it. */
+  readonly kind: 'audience' | 'places';
   readonly link: Link;
   readonly channels: Channels;
   readonly clock: Clock;
   readonly log: Log;
   readonly times?: Partial<PresenceTimes>;
 }): Presence {
-  const { link, channels, clock, log } = options;
+  const { kind, link, channels, clock, log } = options;
   const { beatMs, lifeMs, reportMs } = { ...TIMES, ...options.times };
   const hashMs = beatMs * BEATS_OF_A_ROUND * ROUNDS_OF_A_HASH;
   const own = new Map<string, number>();
@@ -62,8 +64,8 @@ export function makeRedisPresence(options: {
   let reading: Stop | null = null;
   let closed = false;
 
-  const lifeOf = (instance: string): string => link.name('instance', instance);
-  const hashOf = (pollId: string): string => link.name('audience', pollId);
+  const lifeOf = (instance: string): string => link.name('instance', kind, instance);
+  const hashOf = (pollId: string): string => link.name(kind, pollId);
   const stopBeating = clock.every(beatMs, () => void attempt('the beat', beat));
   // Redis may be a new and empty one.
   link.onSpeaker(() => {

@@ -73,6 +73,9 @@ export interface Presence {
   close(): Promise<void>;
 }
 
+/** How much an address has open, over all instances, by a name for both; see `Presence`. Only of instances that can be heard now. */
+export type Places = Pick<Presence, 'report' | 'total' | 'follow' | 'close'>;
+
 /** What one instance tells the others of a poll. Messages may be lost, repeated or late: each stands for itself. */
 export type PollNews =
   /** The whole counts at a version: they replace everything older. `revision` is that of the poll as the sender knows it. */

@@ -3,8 +3,10 @@ import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { makeRates, type RateKind, type Rates } from '../../src/access/rates.ts';
+import { openRedisBus, type RedisBusOptions } from '../../src/bus/redis.ts';
 import { readConfig } from '../../src/config.ts';
 import { RateLimitedError } from '../../src/core/errors.ts';
+import { systemClock } from '../../src/ops/clock.ts';
 import { type Answer, ask, castVote, createPoll, manage, operate, results } from '../support/api.ts';
 import { eventually, Inbox } from '../support/peers.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
@@ -146,6 +148,72 @@ describe('shared in Redis', () => {
     }
     for (const rates of [one, two]) await expect(rates.codeAllowed('poll', 'a')).rejects.toThrow(/wrong codes/);
     await one.codeAllowed('poll', 'b');
+  });
+
+  /** The places of one process, with its own two connections to Redis. */
+  async function placesOf(times?: RedisBusOptions['times']) {
+    const parts = openRedisBus({ url: redis.url, clock: systemClock, log: silent, ...(times && { times }) });
+    await eventually(() => parts.bus.connected, 'it is connected to Redis');
+    const rates = makeRates({ ...OFF, connections: 10, places: parts.places });
+    const knows = (count: number) =>
+      eventually(() => parts.places.total('connections:school') === count, `it knows of ${count}`);
+    const close = async (): Promise<void> => {
+      await Promise.all([parts.presence.close(), parts.places.close()]);
+      await parts.bus.close();
+    };
+    return { ...rates, knows, close };
+  }
+
+  test('places count over all: those that are taken elsewhere are not given here, until they are left', async () => {
+    const [one, two] = [await placesOf(), await placesOf()];
+    for (let count = 0; count < 6; count++) one.connect('school');
+    two.connect('school');
+    await two.knows(7);
+    for (let count = 0; count < 3; count++) two.connect('school');
+    expect(() => two.connect('school')).toThrow(/At most 10 connections/);
+    two.connect('another');
+    await one.knows(10);
+    expect(() => one.connect('school')).toThrow(/At most 10 connections/);
+    one.disconnect('school');
+    await two.knows(9);
+    two.connect('school');
+    await one.knows(10);
+    // Who leaves all at once is not told of any more; the rest may be taken by anybody.
+    for (let count = 0; count < 5; count++) one.disconnect('school');
+    await two.knows(5);
+    for (let count = 0; count < 5; count++) two.connect('school');
+    expect(() => two.connect('school')).toThrow(RateLimitedError);
+    await one.close();
+    await two.close();
+  });
+
+  test('places of an instance that has stopped are free at once', async () => {
+    const [one, two] = [await placesOf(), await placesOf()];
+    for (let count = 0; count < 6; count++) one.connect('school');
+    two.connect('school');
+    await two.knows(7);
+    await one.close();
+    await two.knows(1);
+    for (let count = 0; count < 9; count++) two.connect('school');
+    expect(() => two.connect('school')).toThrow(RateLimitedError);
+    await two.close();
+  });
+
+  test('M3 while Redis is away each gives its own places, and nobody is refused for what was heard before', async () => {
+    const [one, two] = [await placesOf({ pulseMs: 200 }), await placesOf({ pulseMs: 200 })];
+    for (let count = 0; count < 9; count++) one.connect('school');
+    two.connect('school');
+    await two.knows(10);
+    expect(() => two.connect('school')).toThrow(RateLimitedError);
+    await redis.kill();
+    await two.knows(0);
+    for (let count = 0; count < 9; count++) two.connect('school');
+    expect(() => two.connect('school')).toThrow(RateLimitedError);
+    await redis.restart();
+    await two.knows(19);
+    expect(() => one.connect('school')).toThrow(RateLimitedError);
+    await one.close();
+    await two.close();
   });
 
   test('M3 a Redis that is gone stops nobody: each instance counts for itself, and together again when it is back', async () => {

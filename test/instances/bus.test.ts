@@ -278,7 +278,7 @@ describe('processes', () => {
     await watching.until(({ ballotCount }) => ballotCount === 1);
 
     await other.end('SIGKILL');
-    const lives = await admin.keys('pollcast:0:instance:*');
+    const lives = await admin.keys('pollcast:0:instance:audience:*');
     const left = await Promise.all(lives.map((key) => admin.pttl(key)));
     // It wrote its sign of life with the times of production; the rest of them is not waited for here.
     expect(left.filter((ms) => ms > 1_000 && ms <= 30_000)).toHaveLength(1);

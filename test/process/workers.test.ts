@@ -4,7 +4,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
 import { makeVoters } from '../../src/access/voters.ts';
 import { readConfig } from '../../src/config.ts';
 import { castVote, createPoll, operate, results } from '../support/api.ts';
@@ -180,6 +182,39 @@ describe('workers', { timeout: 120_000 }, () => {
     const { receipt } = await castVote(graphql, { pollId: poll.id, choiceIds: [poll.choiceIds[0]] });
     for (const peer of peers) expect((await peer.next()).version).toBe(receipt.version);
     for (const peer of peers) await peer[Symbol.asyncDispose]();
+  });
+
+  test('the places of one address are counted over all workers, and those of one that is killed are free again', async () => {
+    await using server = await spawnServer({ ...env, CONNECTION_LIMIT: '12' });
+    const admin = new Redis(redis.url);
+    const hash = 'pollcast:0:places:connections:127.0.0.1';
+    const taken = async (): Promise<number> =>
+      Object.values(await admin.hgetall(hash)).reduce((sum, text) => sum + Number(text.split(' ')[1]), 0);
+    const open: WebSocket[] = [];
+    const knock = () =>
+      new Promise<number>((resolve) => {
+        const socket = new WebSocket(`${server.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
+        socket.on('error', () => {});
+        socket.on('open', () => {
+          open.push(socket);
+          resolve(101);
+        });
+        socket.on('unexpected-response', (_, answer) => resolve(answer.statusCode ?? 0));
+      });
+    // They go to the workers in turn: counted by each alone, all of these would find a place.
+    for (let count = 0; count < 12; count++) {
+      expect(await knock()).toBe(101);
+      await eventually(async () => (await taken()) === open.length, 'it is told');
+    }
+    await eventually(async () => (await knock()) === 429, 'one more is refused');
+    expect(open.length).toBeLessThanOrEqual(14);
+    kill(childrenOf(server.child.pid)[1], 'SIGKILL');
+    const alive = () => open.filter(({ readyState }) => readyState === WebSocket.OPEN).length;
+    await eventually(async () => alive() < 12 && (await taken()) === alive(), 'what the dead one had is given back');
+    await eventually(async () => (await knock()) === 101, 'and taken again');
+    for (const socket of open) socket.terminate();
+    await eventually(async () => (await admin.exists(hash)) === 0, 'nothing is left in Redis');
+    admin.disconnect();
   });
 
   test('M5 SIGTERM: all drain, sockets are closed with 1001, and the primary is the last to leave', async () => {
