@@ -142,12 +142,8 @@ export class Stream extends Outlet implements Peer {
     this.leave?.();
   }
 
-  drop(): void {
-    this.socket.destroy();
-  }
-
   cut(): void {
-    this.drop();
+    this.socket.destroy();
   }
 
   /** A comment is both heartbeat and probe: while nothing moves, the kernel finds out about a peer that is gone. */
