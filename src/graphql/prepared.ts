@@ -1,5 +1,5 @@
 /** What an operation is, worked out once a document. */
-import { type DocumentNode, Kind, type OperationDefinitionNode, visit } from 'graphql';
+import { type DocumentNode, type GraphQLError, Kind, type OperationDefinitionNode, visit } from 'graphql';
 import { costOf } from './limits.ts';
 
 /** A document that is ready to run, with the one operation that was asked for. */
@@ -17,6 +17,10 @@ export interface Prepared {
   readonly cost: number;
   /** May be held back until there is something newer. */
   readonly waits: boolean;
+}
+
+export function isRefusal(prepared: Prepared | readonly GraphQLError[]): prepared is readonly GraphQLError[] {
+  return Array.isArray(prepared);
 }
 
 export type Variables = Readonly<Record<string, unknown>> | null | undefined;

@@ -82,7 +82,7 @@ class Bell extends Outlet {
   backlog = () => 0;
   end = () => this.ring();
   fail = () => this.ring();
-  drop = () => this.ring();
+  cut = () => this.ring();
 }
 
 export function makeHub(options: HubOptions): Hub {

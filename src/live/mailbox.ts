@@ -34,7 +34,7 @@ export abstract class Outlet {
   /** There is nothing to watch any more. */
   abstract fail(error: PollcastError): void;
   /** The reader made no progress for too long: cut it off. */
-  abstract drop(): void;
+  abstract cut(): void;
 
   /** Whether nothing is left to do for this subscriber; else it belongs to the slow readers. */
   push(update: Update): boolean {

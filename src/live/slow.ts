@@ -39,7 +39,7 @@ export function makeSlowReaders(clock: Clock, stallMs: number, stats?: Stats): S
       } else if (now - standstill.since >= stallMs) {
         remove(outlet);
         stats?.cut();
-        outlet.drop();
+        outlet.cut();
       }
     }
     if (slow.size === 0) stop();

@@ -3,6 +3,9 @@ import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, type OutgoingHttpHeader, type OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { Origin } from '../graphql/builder.ts';
 
+/** The answer to one request, and where what goes wrong with it comes from. */
+export type Answer = InstanceType<ReturnType<typeof makeAnswers>>;
+
 type Headers = OutgoingHttpHeaders | OutgoingHttpHeader[];
 
 export function makeAnswers(server: { readonly draining: boolean }) {

@@ -204,7 +204,7 @@ export class Operation extends Outlet {
     this.refuse([asGraphQLError(error)]);
   }
 
-  drop(): void {
+  cut(): void {
     this.connection.terminate();
   }
 

@@ -33,14 +33,14 @@ class Answer extends Outlet {
   private readonly finish: (say: () => void) => void;
   private readonly waiting: Waiting;
   readonly end: () => void;
-  readonly drop: () => void;
+  readonly cut: () => void;
 
   constructor(finish: (say: () => void) => void, end: () => void, waiting: Waiting) {
     super();
     this.finish = finish;
     this.waiting = waiting;
     this.end = end;
-    this.drop = end;
+    this.cut = end;
   }
 
   backlog(): number {

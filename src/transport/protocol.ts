@@ -19,7 +19,8 @@ import { readViewer, type Viewer, withoutSession } from '../access/viewer.ts';
 import { UnavailableError } from '../core/errors.ts';
 import type { Clock, Log } from '../core/ports.ts';
 import type { Context, Services } from '../graphql/builder.ts';
-import { type Engine, isRefusal } from '../graphql/engine.ts';
+import type { Engine } from '../graphql/engine.ts';
+import { isRefusal } from '../graphql/prepared.ts';
 import { type Connection, NO_CREDENTIALS, Operation } from './connection.ts';
 
 /** RFC 6455's registry; clients take it for a fault that passes. */

@@ -1,5 +1,9 @@
+/** Whole answers that are short: a text, JSON, errors with their status. */
 import type { ServerResponse } from 'node:http';
 import type { GraphQLError } from 'graphql';
+import { HTTP_STATUS, PollcastError } from '../core/errors.ts';
+import type { Engine } from '../graphql/engine.ts';
+import type { Answer } from './answer.ts';
 
 export function send(response: ServerResponse, status: number, type: string, body: string | Buffer): void {
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) }).end(body);
@@ -30,4 +34,12 @@ export function sendErrors(
 
 export function sendError(response: ServerResponse, status: number, message: string): void {
   sendJson(response, status, errorText(message));
+}
+
+/** What was thrown on the way to an answer, masked. Where part of the answer is out, nothing can be said any more. */
+export function sendFault(response: Answer, error: unknown, engine: Pick<Engine, 'mask'>): void {
+  const { message, extensions } = engine.mask(error, response);
+  const status = error instanceof PollcastError ? HTTP_STATUS[error.code] : 500;
+  if (response.headersSent) response.destroy();
+  else sendErrors(response, status, [{ message, extensions }]);
 }

@@ -1,33 +1,17 @@
 /**
- * Server-sent events: GraphQL in the distinct connections mode of graphql-sse (one operation a stream). The bytes of
- * an update are the same for all of a group, chunk framing included, so they go to the socket as they are.
+ * Server-sent events: GraphQL in the distinct connections mode of graphql-sse (one operation a stream), and plain results.
+ * Here streams begin and are kept: each is counted, watched for life, and sent away when its viewer's token or the server ends.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import type { ExecutionResult, GraphQLError } from 'graphql';
 import type { Rates } from '../access/rates.ts';
-import { sessionExpired } from '../access/viewer.ts';
-import type { PollcastError } from '../core/errors.ts';
 import type { Clock, Stop } from '../core/ports.ts';
-import { asGraphQLError } from '../graphql/errors.ts';
-import { Outlet, type Update } from '../live/mailbox.ts';
-import { writeDirect } from './direct.ts';
-import { Guest } from './door.ts';
-import { chunk, serverSentEvent } from './frames.ts';
-import type { Liveness, Peer } from './liveness.ts';
+import type { Outlet } from '../live/mailbox.ts';
+import { COMPLETE, type Dialect, GRAPHQL, PLAIN } from './dialect.ts';
+import { serverSentEvent } from './frames.ts';
+import type { Liveness } from './liveness.ts';
 import { spread } from './spread.ts';
-
-const HEADERS = {
-  'content-type': 'text/event-stream; charset=utf-8',
-  'cache-control': 'no-cache, no-transform',
-  'x-accel-buffering': 'no',
-} as const;
-
-/** Of a stream that has its connection to itself. */
-const OWN_HEADERS = { ...HEADERS, connection: 'close' } as const;
-const LAST_CHUNK = Buffer.from('0\r\n\r\n');
-
-const BEAT = chunk(Buffer.from(':\n\n'));
+import { STREAM_HEADERS, Stream } from './stream.ts';
 
 export interface EventStreams {
   /** Streams a subscription; what it cannot be begun with becomes the one event (L7). Throws `RateLimitedError`. */
@@ -60,174 +44,6 @@ export interface Watcher {
   readonly address: string;
   /** When the viewer's token expires: the stream says so and ends. */
   readonly expiresAt: number | null;
-}
-
-/** How the events of a stream read: GraphQL in distinct connections mode, or plain results. */
-interface Dialect {
-  readonly bytes: (update: Update) => Buffer;
-  readonly failure: (errors: readonly GraphQLError[]) => Buffer;
-  /** The viewer's token has expired: what comes next takes a new one. */
-  readonly expiry: (error: GraphQLError) => Buffer;
-  // One after the other is served the same update: its bytes, chunk framing included, are at hand without a look-up.
-  lastUpdate: Update | null;
-  lastBytes: Buffer;
-}
-
-const COMPLETE = serverSentEvent('complete', '');
-
-const GRAPHQL: Dialect = {
-  bytes: ({ payload, cursor }) => serverSentEvent('next', payload, cursor),
-  failure: (errors) => Buffer.concat([serverSentEvent('next', JSON.stringify({ errors })), COMPLETE]),
-  expiry: (error) => GRAPHQL.failure([error]),
-  lastUpdate: null,
-  lastBytes: COMPLETE,
-};
-
-const PLAIN: Dialect = {
-  bytes: ({ payload, cursor }) => serverSentEvent('results', payload, cursor),
-  failure: (errors) => serverSentEvent('failed', JSON.stringify({ errors })),
-  // No `failed`: a client that has a new token goes on with its version.
-  expiry: (error) => serverSentEvent('expired', JSON.stringify({ errors: [error] })),
-  lastUpdate: null,
-  lastBytes: COMPLETE,
-};
-
-class Stream extends Outlet implements Peer {
-  slot = -1;
-  /** Null once the stream has its connection to itself. */
-  private response: ServerResponse | null;
-  private socket: Socket | Guest;
-  readonly dialect: Dialect;
-  readonly address: string;
-  /** Called at the end of the connection. */
-  onClose: Stop = () => {};
-  private lastBacklog = 0;
-  private leave: Stop | null = null;
-  private isOpen = false;
-  private isOver = false;
-
-  constructor(response: ServerResponse, socket: Socket | Guest, dialect: Dialect, address: string) {
-    super();
-    this.address = address;
-    this.response = response;
-    this.socket = socket;
-    this.dialect = dialect;
-  }
-
-  open(): void {
-    const { response } = this;
-    if (this.isOpen || this.isOver || response === null) return;
-    this.isOpen = true;
-    const guest = this.socket instanceof Guest ? this.socket : null;
-    response.writeHead(200, guest === null ? HEADERS : OWN_HEADERS);
-    response.flushHeaders();
-    // Unless something is still on its way through it, or it has just gone: then it stays what it is.
-    if (guest !== null && guest.writableLength === 0 && !guest.destroyed) {
-      response.off('close', this.onClose);
-      this.response = null;
-      this.socket = guest.leave();
-      this.socket.on('close', this.onClose);
-    }
-    this.socket.setNoDelay(true);
-    this.socket.setKeepAlive(true, 5_000);
-    this.socket.write(hello());
-  }
-
-  joined(leave: Stop): void {
-    this.leave = leave;
-    // It may have ended, or the client left, before there was a way to leave.
-    if (this.isOver) leave();
-  }
-
-  backlog(): number {
-    return this.socket.writableLength;
-  }
-
-  send(update: Update): boolean {
-    if (this.isOver) return true;
-    if (!this.isOpen) this.open();
-    const { socket, dialect } = this;
-    if (dialect.lastUpdate !== update) {
-      dialect.lastUpdate = update;
-      dialect.lastBytes = chunk(dialect.bytes(update));
-    }
-    return writeDirect(socket, dialect.lastBytes);
-  }
-
-  end(): void {
-    this.finish(COMPLETE);
-  }
-
-  fail(error: PollcastError): void {
-    this.sayErrors([asGraphQLError(error)]);
-  }
-
-  sayErrors(errors: readonly GraphQLError[]): void {
-    this.open();
-    this.finish(this.dialect.failure(errors));
-  }
-
-  expire(): void {
-    this.open();
-    this.finish(this.dialect.expiry(asGraphQLError(sessionExpired())));
-  }
-
-  finish(last?: Buffer): void {
-    if (this.isOver) return;
-    this.isOver = true;
-    this.leave?.();
-    const { response } = this;
-    if (response !== null && !this.isOpen) {
-      // Nothing was sent and nothing will be: 204 tells an EventSource not to come back.
-      response.writeHead(204).end();
-      return;
-    }
-    if (last !== undefined) this.socket.write(chunk(last));
-    if (response !== null) {
-      response.end();
-      return;
-    }
-    this.socket.write(LAST_CHUNK);
-    this.socket.destroySoon();
-  }
-
-  /** Ends it so that the client comes back, to whoever takes it then. */
-  sendAway(retryMs: number): void {
-    if (this.isOver) return;
-    // Also one that is still being let in: the 204 of a stream that never opened would end it for good.
-    this.open();
-    this.socket.write(chunk(Buffer.from(`retry: ${retryMs}\n\n`)));
-    this.finish();
-    this.socket.destroySoon();
-  }
-
-  closed(): void {
-    this.isOver = true;
-    this.leave?.();
-  }
-
-  drop(): void {
-    this.socket.destroy();
-  }
-
-  cut(): void {
-    this.drop();
-  }
-
-  /** A comment is both heartbeat and probe: while nothing moves, the kernel finds out about a peer that is gone. */
-  look(): boolean {
-    if (!this.isOpen) return true;
-    const backlog = this.backlog();
-    const stuck = backlog > 0 && backlog === this.lastBacklog;
-    this.lastBacklog = backlog;
-    if (backlog === 0 && !this.isOver) this.socket.write(BEAT);
-    return !stuck;
-  }
-}
-
-/** Some browsers do not open a stream on headers alone. The pause before they come back differs, so that not all do at once. */
-function hello(): Buffer {
-  return chunk(Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`));
 }
 
 export function makeEventStreams(
@@ -301,7 +117,7 @@ export function makeEventStreams(
       });
     },
     single(response, result) {
-      response.writeHead(200, HEADERS);
+      response.writeHead(200, STREAM_HEADERS);
       response.end(Buffer.concat([serverSentEvent('next', JSON.stringify(result)), COMPLETE]));
     },
     get size() {

@@ -1,4 +1,5 @@
 /** GraphQL Yoga for what is not hot: GraphiQL, GET, and whatever is unusual or malformed, said in its words. */
+import type { IncomingMessage } from 'node:http';
 import { type DocumentNode, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { HTTP_STATUS } from '../core/errors.ts';
@@ -6,11 +7,26 @@ import type { Log } from '../core/ports.ts';
 import type { Context } from '../graphql/builder.ts';
 import type { Engine } from '../graphql/engine.ts';
 import { costOf } from '../graphql/limits.ts';
-import { GRAPHIQL, renderPage } from './graphiql.ts';
+import type { Answer } from './answer.ts';
+import type { Contexts } from './context.ts';
+import { GRAPHIQL, pageHeaders, renderPage } from './graphiql.ts';
+
+export interface Yoga {
+  /** Answers any request to `/graphql`. `body` is null where it was not read, as it has none. */
+  answer(request: IncomingMessage, response: Answer, body: Buffer | null): Promise<void>;
+}
 
 /** `engine` does all the work: what is parsed, validated and executed here is so on every transport. */
-export function makeYoga(engine: Engine, log: Log) {
-  return createYoga<Context>({
+export function makeYoga({
+  engine,
+  contexts,
+  log,
+}: {
+  readonly engine: Engine;
+  readonly contexts: Contexts;
+  readonly log: Log;
+}): Yoga {
+  const yoga = createYoga<Context>({
     schema: engine.schema,
     graphqlEndpoint: '/graphql',
     landingPage: false,
@@ -30,6 +46,30 @@ export function makeYoga(engine: Engine, log: Log) {
     renderGraphiQL: renderPage,
     plugins: [onEngine(engine)],
   });
+
+  return {
+    async answer(request, response, body) {
+      const { Request, Headers } = yoga.fetchAPI;
+      const headers = new Headers();
+      for (const [name, value] of Object.entries(request.headers)) {
+        if (typeof value === 'string') headers.set(name, value);
+      }
+      const content = body === null ? {} : { body: new Uint8Array(body) };
+      const init = { method: request.method ?? 'GET', headers, ...content };
+      const answer = await yoga.fetch(new Request(`http://localhost${request.url ?? '/'}`, init), {
+        ...(await contexts.of(request, response)),
+      });
+      const text = Buffer.from(await answer.arrayBuffer());
+      if (answer.headers.get('content-type')?.startsWith('text/html')) {
+        for (const [name, value] of Object.entries(pageHeaders())) response.setHeader(name, value);
+      }
+      answer.headers.forEach((value, name) => {
+        response.setHeader(name, value);
+      });
+      response.setHeader('content-length', text.length);
+      response.writeHead(answer.status).end(request.method === 'HEAD' ? undefined : text);
+    },
+  };
 }
 
 /** What stands in the way, with what Yoga shall answer besides the error. */

@@ -50,7 +50,7 @@ class Reader extends Outlet {
   /** Takes nothing any more: all that is sent to it stays queued. */
   isStuck = false;
   end_ = 0;
-  dropped = 0;
+  cuts = 0;
   failure: unknown = null;
   backlog() {
     return this.queued;
@@ -67,8 +67,8 @@ class Reader extends Outlet {
   fail(error: unknown) {
     this.failure = error;
   }
-  drop() {
-    this.dropped++;
+  cut() {
+    this.cuts++;
   }
   get cursors() {
     return this.got.map(({ cursor }) => cursor);
@@ -149,7 +149,7 @@ describe('a group', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('L5 thirty seconds without progress and it is dropped; any progress starts them again', async () => {
+  test('L5 thirty seconds without progress and it is cut; any progress starts them again', async () => {
     const { group, at, time } = groupOf();
     const stuck = new Reader();
     await group.join(stuck, at(1), null);
@@ -159,9 +159,9 @@ describe('a group', () => {
     time.pass(29_000);
     stuck.queued = 99;
     time.pass(29_000);
-    expect(stuck.dropped).toBe(0);
+    expect(stuck.cuts).toBe(0);
     time.pass(1_500);
-    expect(stuck.dropped).toBe(1);
+    expect(stuck.cuts).toBe(1);
     group.leave(stuck);
     expect(time.timers).toBe(0);
   });

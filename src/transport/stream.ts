@@ -1,0 +1,163 @@
+/**
+ * An event stream: the outlet through which a group writes to one client's connection. The bytes of an update are the same
+ * for all of a group, chunk framing included, so they go to the socket as they are, past the response.
+ */
+import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { GraphQLError } from 'graphql';
+import { sessionExpired } from '../access/viewer.ts';
+import type { PollcastError } from '../core/errors.ts';
+import type { Stop } from '../core/ports.ts';
+import { asGraphQLError } from '../graphql/errors.ts';
+import { Outlet, type Update } from '../live/mailbox.ts';
+import { COMPLETE, type Dialect } from './dialect.ts';
+import { writeDirect } from './direct.ts';
+import { Guest } from './door.ts';
+import { chunk } from './frames.ts';
+import type { Peer } from './liveness.ts';
+
+export const STREAM_HEADERS = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  'cache-control': 'no-cache, no-transform',
+  'x-accel-buffering': 'no',
+} as const;
+
+/** Of a stream that has its connection to itself. */
+const OWN_HEADERS = { ...STREAM_HEADERS, connection: 'close' } as const;
+
+const LAST_CHUNK = Buffer.from('0\r\n\r\n');
+const BEAT = chunk(Buffer.from(':\n\n'));
+
+export class Stream extends Outlet implements Peer {
+  slot = -1;
+  /** Null once the stream has its connection to itself. */
+  private response: ServerResponse | null;
+  private socket: Socket | Guest;
+  readonly dialect: Dialect;
+  readonly address: string;
+  /** Called at the end of the connection. */
+  onClose: Stop = () => {};
+  private lastBacklog = 0;
+  private leave: Stop | null = null;
+  private isOpen = false;
+  private isOver = false;
+
+  constructor(response: ServerResponse, socket: Socket | Guest, dialect: Dialect, address: string) {
+    super();
+    this.address = address;
+    this.response = response;
+    this.socket = socket;
+    this.dialect = dialect;
+  }
+
+  open(): void {
+    const { response } = this;
+    if (this.isOpen || this.isOver || response === null) return;
+    this.isOpen = true;
+    const guest = this.socket instanceof Guest ? this.socket : null;
+    response.writeHead(200, guest === null ? STREAM_HEADERS : OWN_HEADERS);
+    response.flushHeaders();
+    // Unless something is still on its way through it, or it has just gone: then it stays what it is.
+    if (guest !== null && guest.writableLength === 0 && !guest.destroyed) {
+      response.off('close', this.onClose);
+      this.response = null;
+      this.socket = guest.leave();
+      this.socket.on('close', this.onClose);
+    }
+    this.socket.setNoDelay(true);
+    this.socket.setKeepAlive(true, 5_000);
+    this.socket.write(hello());
+  }
+
+  joined(leave: Stop): void {
+    this.leave = leave;
+    // It may have ended, or the client left, before there was a way to leave.
+    if (this.isOver) leave();
+  }
+
+  backlog(): number {
+    return this.socket.writableLength;
+  }
+
+  send(update: Update): boolean {
+    if (this.isOver) return true;
+    if (!this.isOpen) this.open();
+    const { socket, dialect } = this;
+    if (dialect.lastUpdate !== update) {
+      dialect.lastUpdate = update;
+      dialect.lastBytes = chunk(dialect.bytes(update));
+    }
+    return writeDirect(socket, dialect.lastBytes);
+  }
+
+  end(): void {
+    this.finish(COMPLETE);
+  }
+
+  fail(error: PollcastError): void {
+    this.sayErrors([asGraphQLError(error)]);
+  }
+
+  sayErrors(errors: readonly GraphQLError[]): void {
+    this.open();
+    this.finish(this.dialect.failure(errors));
+  }
+
+  expire(): void {
+    this.open();
+    this.finish(this.dialect.expiry(asGraphQLError(sessionExpired())));
+  }
+
+  finish(last?: Buffer): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.leave?.();
+    const { response } = this;
+    if (response !== null && !this.isOpen) {
+      // Nothing was sent and nothing will be: 204 tells an EventSource not to come back.
+      response.writeHead(204).end();
+      return;
+    }
+    if (last !== undefined) this.socket.write(chunk(last));
+    if (response !== null) {
+      response.end();
+      return;
+    }
+    this.socket.write(LAST_CHUNK);
+    this.socket.destroySoon();
+  }
+
+  /** Ends it so that the client comes back, to whoever takes it then. */
+  sendAway(retryMs: number): void {
+    if (this.isOver) return;
+    // Also one that is still being let in: the 204 of a stream that never opened would end it for good.
+    this.open();
+    this.socket.write(chunk(Buffer.from(`retry: ${retryMs}\n\n`)));
+    this.finish();
+    this.socket.destroySoon();
+  }
+
+  closed(): void {
+    this.isOver = true;
+    this.leave?.();
+  }
+
+  cut(): void {
+    this.socket.destroy();
+  }
+
+  /** A comment is both heartbeat and probe: while nothing moves, the kernel finds out about a peer that is gone. */
+  look(): boolean {
+    if (!this.isOpen) return true;
+    const backlog = this.backlog();
+    const stuck = backlog > 0 && backlog === this.lastBacklog;
+    this.lastBacklog = backlog;
+    if (backlog === 0 && !this.isOver) this.socket.write(BEAT);
+    return !stuck;
+  }
+}
+
+/** Some browsers do not open a stream on headers alone. The pause before they come back differs, so that not all do at once. */
+function hello(): Buffer {
+  return chunk(Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`));
+}
