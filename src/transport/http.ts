@@ -422,9 +422,13 @@ function isOwnPage({ headers }: IncomingMessage): boolean {
   return headers.origin !== undefined && isOwn(headers.origin, headers.host);
 }
 
-/** From here on nobody else listens to the socket: a reset must not take the process down. */
+/**
+ * From here on nobody else listens to the socket: a reset must not take the process down, and a client that keeps its side
+ * open must not keep ours.
+ */
 function turnAway(socket: Duplex, status: string): void {
   socket.on('error', () => {});
+  socket.once('finish', () => socket.destroy());
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 
