@@ -14,7 +14,7 @@ import type { Prepared, Variables } from '../graphql/prepared.ts';
 import type { Outlet, Update } from '../live/mailbox.ts';
 import { type Accepted, acceptedBy } from './accept.ts';
 import type { Addresses } from './address.ts';
-import { makeAnswers } from './answer.ts';
+import { makeAnswers, tellOfEnd } from './answer.ts';
 import { makeDoor } from './door.ts';
 import { pageHeaders } from './graphiql.ts';
 import { isOwn, makeOrigins } from './origins.ts';
@@ -91,6 +91,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
   const server = createServer({ ...timeouts, ServerResponse: Answer }, (request, response) => {
     if (logRequests) note(request, response);
     else if (request.headers['x-request-id'] !== undefined) response.identify();
+    if (response.socket === null) tellOfEnd(request, response);
     // The short way is free of promises up to the operation itself: at this rate each is felt.
     if ((request.headers.origin !== undefined || crosses) && isOpen(request) && origins.answer(request, response))
       return;
