@@ -20,6 +20,8 @@ export interface Standing<State> {
 
 export interface Group<State> {
   readonly size: number;
+  /** Nobody is in it, nor being let in. */
+  readonly isEmpty: boolean;
   /** Sends where the topic stands to everybody who has not got it, no more often than `everyMs`; a final one at once. */
   offer(standing: Standing<State>): void;
   /** The first thing that the newcomer receives is where the topic stands (L1), unless it has just that. */
@@ -57,6 +59,9 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
     get size() {
       return members.length;
     },
+    get isEmpty() {
+      return isEmpty();
+    },
     offer(standing) {
       if (wanted === null || standing.cursor >= wanted.cursor) wanted = standing;
       if (standing.final) refresh();
@@ -81,7 +86,7 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
         if (latest !== null && latest !== update) give(outlet, latest);
       } finally {
         joining--;
-        if (members.length === 0 && joining === 0) close();
+        if (isEmpty()) close();
       }
     },
     leave,
@@ -112,7 +117,11 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
       last.place = place;
     }
     outlet.place = -1;
-    if (members.length === 0 && joining === 0) close();
+    if (isEmpty()) close();
+  }
+
+  function isEmpty(): boolean {
+    return members.length === 0 && joining === 0;
   }
 
   function close(): void {

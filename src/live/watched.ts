@@ -74,7 +74,15 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   /** What was sent last. */
   let shown = known.state;
   let over = false;
-  const claims = makeClaims({ store, pollId: known.id, log, enter });
+  const claims = makeClaims({
+    store,
+    pollId: known.id,
+    log,
+    async enter(wish, outlet) {
+      const group = await enter(wish, outlet);
+      return () => group.leave(outlet);
+    },
+  });
 
   const watched: Watched = {
     known,
@@ -93,8 +101,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
         if (isClaimed) {
           leave = await claims.join(wish, outlet);
         } else {
-          group = groupOf(wish);
-          await group.join(outlet, await standingOf(wish.topic), wish.after);
+          group = await enter(wish, outlet);
         }
         if (presence !== 'none') audience.enter(presence === 'returning');
         let inside = true;
@@ -131,10 +138,12 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   };
   return watched;
 
-  async function enter(wish: Watch, outlet: Outlet): Promise<Stop> {
+  async function enter(wish: Watch, outlet: Outlet): Promise<Group<PollView>> {
+    const standing = await standingOf(wish.topic);
+    // Nothing is waited for in between: a group that is not joined yet may be given up.
     const group = groupOf(wish);
-    await group.join(outlet, await standingOf(wish.topic), wish.after);
-    return () => group.leave(outlet);
+    await group.join(outlet, standing, wish.after);
+    return group;
   }
 
   function leaveIfEmpty(): void {
@@ -184,7 +193,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
       onEmpty: () => {
         item.linger?.();
         item.linger = clock.after(LINGER_MS, () => {
-          if (group.size > 0) return;
+          if (!group.isEmpty) return;
           if (groups.get(key) === item) groups.delete(key);
           leaveIfEmpty();
         });
