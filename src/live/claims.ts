@@ -2,7 +2,7 @@
  * In a poll that shows its tallies after the vote, a subscriber who is known and has not voted yet is served with the others, and
  * changes its group in the moment of its vote: the version that its ballot makes reaches it once, and whole (L2, L8).
  */
-import { UnavailableError } from '../core/errors.ts';
+import { NotFoundError, UnavailableError } from '../core/errors.ts';
 import type { Log, Stop, Store } from '../core/ports.ts';
 import type { Outlet } from './mailbox.ts';
 import type { Claim, Watch } from './watch.ts';
@@ -123,6 +123,10 @@ export function makeClaims(options: {
     try {
       await sit(seat);
     } catch (error) {
+      if (error instanceof NotFoundError) {
+        seat.outlet.fail(error);
+        return;
+      }
       log.warn({ err: error, pollId }, 'a subscriber could not be served on after a vote');
       seat.outlet.fail(new UnavailableError('The results cannot be read at the moment; subscribe again.'));
     }

@@ -74,6 +74,8 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   /** What was sent last. */
   let shown = known.state;
   let over = false;
+  /** Why all subscriptions have ended, once they have. */
+  let gone: PollcastError | null = null;
   const claims = makeClaims({
     store,
     pollId: known.id,
@@ -126,6 +128,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
     },
     showAudience,
     fail(error) {
+      gone = error;
       for (const { group } of [...groups.values()]) group.fail(error);
     },
     stop() {
@@ -143,6 +146,11 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
     // Nothing is waited for in between: a group that is not joined yet may be given up.
     const group = groupOf(wish);
     await group.join(outlet, standing, wish.after);
+    // Who was let in after the others were told would never hear of it.
+    if (gone !== null) {
+      group.leave(outlet);
+      throw gone;
+    }
     return group;
   }
 

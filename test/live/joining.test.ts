@@ -1,8 +1,11 @@
 /** Who is being let in, or changes its group, just when something else happens: each wait is held open by the test. */
 import { expect, test } from 'vitest';
+import type { Parts } from '../../src/app.ts';
+import { NotFoundError } from '../../src/core/errors.ts';
+import type { Store } from '../../src/core/ports.ts';
 import { Outlet, type Update } from '../../src/live/mailbox.ts';
 import type { Watch } from '../../src/live/watch.ts';
-import { createPoll, type TestPoll } from '../support/api.ts';
+import { createPoll, manage, type TestPoll } from '../support/api.ts';
 import { eventually } from '../support/peers.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
@@ -61,6 +64,16 @@ const wish = (poll: TestPoll, more: Partial<Watch> = {}): Watch => ({
 const vote = (server: TestServer, poll: TestPoll, voter: string, choice = 0) =>
   server.app.services.intake.cast(voter, { pollId: poll.id, choiceIds: [poll.choiceIds[choice] ?? ''] });
 
+/** As somebody who is known and has not voted, in a poll that shows its tallies after the vote. */
+const claiming = ({ app }: TestServer, poll: TestPoll, voter: string, more: Partial<Watch> = {}): Watch => {
+  const voterKey = app.services.voters.keyOf(poll.id, voter);
+  return wish(poll, { claim: { voterKey, asVoter: { groupKey: 'voter', encode: as('voter') } }, ...more });
+};
+
+/** A server whose store asks `before` at each of these calls, and before it answers. */
+const behind = (calls: (store: Store) => Partial<Store>, env: Record<string, string> = {}, parts: Parts = {}) =>
+  startServer(env, { ...parts, storeBehind: (store) => Object.assign(Object.create(store), calls(store)) });
+
 test('L3 who is let in just when its empty group is given up gets what comes next', async () => {
   await using server = await startServer();
   const { hub } = server.app.services;
@@ -88,4 +101,44 @@ test('L3 who is let in just when its empty group is given up gets what comes nex
   await vote(server, poll, 'device:b');
   await eventually(() => reader.got.length === 2, 'the next version has come');
   expect(reader.got).toEqual(['2 other', '3 other']);
+});
+
+test('L7 a poll that is deleted while somebody is let in: that one is told so too', async () => {
+  const slow = gate();
+  await using server = await behind((store) => ({
+    async votersAmong(pollId, voterKeys) {
+      const voters = await store.votersAmong(pollId, voterKeys);
+      await slow.pass();
+      return voters;
+    },
+  }));
+  const { hub } = server.app.services;
+  const poll = await createPoll(server.graphql, { resultsVisibility: 'AFTER_VOTE' });
+  const joined = hub.watch(claiming(server, poll, 'device:a'), new Reader()).catch((error: unknown) => error);
+  await slow.reached();
+  await manage(server.graphql, 'deletePoll', poll);
+  slow.open();
+  expect(await joined).toBeInstanceOf(NotFoundError);
+  expect(hub.watching).toBe(0);
+});
+
+test('L7 a poll that is deleted while a vote is on its way: its voter, who watches, is told so too', async () => {
+  const slow = gate();
+  await using server = await behind((store) => ({
+    async castBallots(entries, nowMs) {
+      await slow.pass();
+      return store.castBallots(entries, nowMs);
+    },
+  }));
+  const { hub } = server.app.services;
+  const poll = await createPoll(server.graphql, { resultsVisibility: 'AFTER_VOTE' });
+  const reader = new Reader();
+  await hub.watch(claiming(server, poll, 'device:a'), reader);
+  const cast = vote(server, poll, 'device:a').catch((error: unknown) => error);
+  await slow.reached();
+  await manage(server.graphql, 'deletePoll', poll);
+  slow.open();
+  expect(await cast).toBeInstanceOf(NotFoundError);
+  await eventually(() => reader.failure !== null, 'it is told');
+  expect(reader.failure).toBeInstanceOf(NotFoundError);
 });
