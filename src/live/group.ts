@@ -24,8 +24,11 @@ export interface Group<State> {
   readonly isEmpty: boolean;
   /** Sends where the topic stands to everybody who has not got it, no more often than `everyMs`; a final one at once. */
   offer(standing: Standing<State>): void;
-  /** The first thing that the newcomer receives is where the topic stands (L1), unless it has just that. */
-  join(outlet: Outlet, standing: Standing<State>, after: number | null): Promise<void>;
+  /**
+   * The first thing that the newcomer receives is where the topic stands (L1), unless it has just that. `fits` is asked when it
+   * is about to receive it: if not, it receives nothing and is no member. Whether it was let in.
+   */
+  join(outlet: Outlet, standing: Standing<State>, after: number | null, fits?: () => boolean): Promise<boolean>;
   /** Who has left already may leave again. */
   leave(outlet: Outlet): void;
   fail(error: PollcastError): void;
@@ -67,11 +70,12 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
       if (standing.final) refresh();
       else throttle.poke();
     },
-    async join(outlet, standing, after) {
+    async join(outlet, standing, after, fits) {
       joining++;
       try {
         if (wanted === null || standing.cursor > wanted.cursor) wanted = standing;
         const update = await upToDate();
+        if (fits?.() === false) return false;
         if (update.cursor === after) {
           outlet.cursor = update.cursor;
           if (update.final) outlet.end();
@@ -84,6 +88,7 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
         }
         // It may have moved on while this one waited for its bytes.
         if (latest !== null && latest !== update) give(outlet, latest);
+        return true;
       } finally {
         joining--;
         if (isEmpty()) close();

@@ -80,9 +80,9 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
     store,
     pollId: known.id,
     log,
-    async enter(wish, outlet) {
-      const group = await enter(wish, outlet);
-      return () => group.leave(outlet);
+    async enter(wish, outlet, fits) {
+      const group = await enter(wish, outlet, fits);
+      return group === null ? null : () => group.leave(outlet);
     },
   });
 
@@ -141,17 +141,18 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   };
   return watched;
 
-  async function enter(wish: Watch, outlet: Outlet): Promise<Group<PollView>> {
+  /** Null: `fits` said no; see `Group.join`. */
+  async function enter(wish: Watch, outlet: Outlet, fits?: () => boolean): Promise<Group<PollView> | null> {
     const standing = await standingOf(wish.topic);
     // Nothing is waited for in between: a group that is not joined yet may be given up.
     const group = groupOf(wish);
-    await group.join(outlet, standing, wish.after);
+    const isIn = await group.join(outlet, standing, wish.after, fits);
     // Who was let in after the others were told would never hear of it.
     if (gone !== null) {
       group.leave(outlet);
       throw gone;
     }
-    return group;
+    return isIn ? group : null;
   }
 
   function leaveIfEmpty(): void {

@@ -142,3 +142,45 @@ test('L7 a poll that is deleted while a vote is on its way: its voter, who watch
   await eventually(() => reader.failure !== null, 'it is told');
   expect(reader.failure).toBeInstanceOf(NotFoundError);
 });
+
+test('L2 L8 who votes while it is let in sees the tallies from its own vote on', async () => {
+  await using server = await startServer();
+  const { hub } = server.app.services;
+  const poll = await createPoll(server.graphql, { resultsVisibility: 'AFTER_VOTE' });
+  const slow = gate();
+  const encode: Watch['encode'] = async () => {
+    await slow.pass();
+    return Buffer.from('other');
+  };
+  const reader = new Reader();
+  const joined = hub.watch(claiming(server, poll, 'device:a', { encode }), reader);
+  await slow.reached();
+  await vote(server, poll, 'device:a');
+  slow.open();
+  await joined;
+  await vote(server, poll, 'device:b');
+  await eventually(() => reader.got.at(-1)?.startsWith('3') === true, 'the next version has come');
+  expect(reader.got).toEqual(['2 voter', '3 voter']);
+});
+
+test('L2 L8 who votes and takes it back while it changes its group is served as who it is', async () => {
+  await using server = await startServer();
+  const { hub, intake } = server.app.services;
+  const poll = await createPoll(server.graphql, { resultsVisibility: 'AFTER_VOTE', allowVoteChange: true });
+  const slow = gate();
+  const encodeAsVoter: Watch['encode'] = async () => {
+    await slow.pass();
+    return Buffer.from('voter');
+  };
+  const voterKey = server.app.services.voters.keyOf(poll.id, 'device:a');
+  const reader = new Reader();
+  const claim = { voterKey, asVoter: { groupKey: 'voter', encode: encodeAsVoter } };
+  await hub.watch(wish(poll, { claim }), reader);
+  await vote(server, poll, 'device:a');
+  await slow.reached();
+  await intake.retract('device:a', poll.id);
+  slow.open();
+  await vote(server, poll, 'device:b');
+  await eventually(() => reader.got.at(-1)?.startsWith('4') === true, 'the newest version has come');
+  expect(reader.got.filter((got) => got.endsWith('voter'))).toEqual([]);
+});
