@@ -76,6 +76,8 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
         if (wanted === null || standing.cursor > wanted.cursor) wanted = standing;
         const update = await upToDate();
         if (fits?.() === false) return false;
+        // Who comes from another group with bytes on their way is as slow as it was there.
+        if (outlet.cursor >= 0 && outlet.backlog() > 0) slow.add(outlet);
         if (update.cursor === after) {
           outlet.cursor = update.cursor;
           if (update.final) outlet.end();

@@ -15,18 +15,25 @@ class Reader extends Outlet {
   /** Version and as whom it was served. */
   readonly got: string[] = [];
   failure: unknown = null;
+  dropped = false;
+  /** Takes nothing any more: all that is sent to it stays queued. */
+  isStuck = false;
+  queued = 0;
   send({ cursor, payload }: Update): boolean {
     this.got.push(`${cursor} ${payload}`);
-    return true;
+    if (this.isStuck) this.queued += 100;
+    return this.queued === 0;
   }
   backlog(): number {
-    return 0;
+    return this.queued;
   }
   end(): void {}
   fail(error: unknown): void {
     this.failure = error;
   }
-  drop(): void {}
+  drop(): void {
+    this.dropped = true;
+  }
 }
 
 /** A door that stays shut until it is opened, and says when somebody stands before it. */
@@ -183,4 +190,38 @@ test('L2 L8 who votes and takes it back while it changes its group is served as 
   await vote(server, poll, 'device:b');
   await eventually(() => reader.got.at(-1)?.startsWith('4') === true, 'the newest version has come');
   expect(reader.got.filter((got) => got.endsWith('voter'))).toEqual([]);
+});
+
+test('L5 a reader that is stuck and votes again and again is sent nothing more, and is cut all the same', async () => {
+  await using server = await startServer({}, { stallMs: 1_000 });
+  const poll = await createPoll(server.graphql, { resultsVisibility: 'AFTER_VOTE', allowVoteChange: true });
+  const reader = new Reader();
+  await server.app.services.hub.watch(claiming(server, poll, 'device:a'), reader);
+  reader.isStuck = true;
+  await vote(server, poll, 'device:a');
+  await eventually(() => reader.queued > 0, 'it is stuck');
+  const stuckAt = performance.now();
+  for (let choice = 1; !reader.dropped && performance.now() - stuckAt < 5_000; choice = 1 - choice) {
+    await vote(server, poll, 'device:a', choice);
+    await sleep(20);
+  }
+  expect(reader.got).toEqual(['1 other', '2 voter']);
+  expect(reader.dropped).toBe(true);
+});
+
+test('L3 L5 a reader that was slow and votes gets the newest once it reads again', async () => {
+  await using server = await startServer();
+  const poll = await createPoll(server.graphql, { resultsVisibility: 'AFTER_VOTE', allowVoteChange: true });
+  const reader = new Reader();
+  await server.app.services.hub.watch(claiming(server, poll, 'device:a'), reader);
+  reader.isStuck = true;
+  await vote(server, poll, 'device:b');
+  await eventually(() => reader.queued > 0, 'it is stuck');
+  await vote(server, poll, 'device:a');
+  await vote(server, poll, 'device:a', 1);
+  await sleep(100);
+  reader.isStuck = false;
+  reader.queued = 0;
+  await eventually(() => reader.got.length === 3, 'it goes on');
+  expect(reader.got).toEqual(['1 other', '2 other', '4 voter']);
 });
