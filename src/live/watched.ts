@@ -49,6 +49,9 @@ export interface WatchedOptions {
   readonly onEmpty: (watched: Watched) => void;
 }
 
+/** When what could not be sent is tried again. */
+const RETRY_MS = 1_000;
+
 /** How long a group that everybody left is kept: those who poll come back, and find their bytes encoded. */
 const LINGER_MS = 5_000;
 
@@ -74,6 +77,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   /** What was sent last. */
   let shown = known.state;
   let over = false;
+  let retrying: Stop | null = null;
   /** Why all subscriptions have ended, once they have. */
   let gone: PollcastError | null = null;
   const claims = makeClaims({
@@ -134,6 +138,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
     stop() {
       over = true;
       throttle.stop();
+      retrying?.();
       audience.stop();
       for (const item of groups.values()) item.linger?.();
       presence.report(known.id, 0);
@@ -226,8 +231,13 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
         for (const item of groups.values()) if (item.topic === topic) item.group.offer(now);
       }
     } catch (error) {
-      // The next change or the next look at the database brings the update.
-      log.warn({ err: error, pollId: known.id }, 'results could not be read; watchers wait for the next look');
+      log.warn({ err: error, pollId: known.id }, 'results could not be read; watchers wait until they can be');
+      // What is known already no look at the database would bring again.
+      if (over) return;
+      retrying ??= clock.after(RETRY_MS, () => {
+        retrying = null;
+        throttle.poke();
+      });
     }
   }
 }

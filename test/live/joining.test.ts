@@ -1,7 +1,7 @@
 /** Who is being let in, or changes its group, just when something else happens: each wait is held open by the test. */
 import { expect, test } from 'vitest';
 import type { Parts } from '../../src/app.ts';
-import { NotFoundError } from '../../src/core/errors.ts';
+import { NotFoundError, UnavailableError } from '../../src/core/errors.ts';
 import type { Store } from '../../src/core/ports.ts';
 import { Outlet, type Update } from '../../src/live/mailbox.ts';
 import type { Watch } from '../../src/live/watch.ts';
@@ -224,4 +224,28 @@ test('L3 L5 a reader that was slow and votes gets the newest once it reads again
   reader.queued = 0;
   await eventually(() => reader.got.length === 3, 'it goes on');
   expect(reader.got).toEqual(['1 other', '2 other', '4 voter']);
+});
+
+test('L3 M4 a version that was counted just before the database went away reaches the watchers when it is back', async () => {
+  let isAway = false;
+  await using server = await behind(
+    (store) => ({
+      exclusive: false,
+      async votersAmong(pollId, voterKeys) {
+        if (isAway) throw new UnavailableError('away');
+        return store.votersAmong(pollId, voterKeys);
+      },
+    }),
+    { LOG_LEVEL: 'silent' },
+    { reconcileMs: 50 },
+  );
+  const poll = await createPoll(server.graphql, { resultsVisibility: 'AFTER_VOTE' });
+  const reader = new Reader();
+  await server.app.services.hub.watch(claiming(server, poll, 'device:a'), reader);
+  isAway = true;
+  await vote(server, poll, 'device:b');
+  await sleep(200);
+  isAway = false;
+  await eventually(() => reader.got.length === 2, 'the version has come');
+  expect(reader.got).toEqual(['1 other', '2 other']);
 });
