@@ -167,6 +167,16 @@ class Stream extends Outlet implements Peer {
     this.finish(this.dialect.failure(errors));
   }
 
+  /** Says by `status` that it cannot be begun, unless it has been begun or ended meanwhile: an answer has one head. */
+  refuse(errors: readonly GraphQLError[], status: (errors: readonly GraphQLError[]) => void): void {
+    if (this.isOpen || this.isOver) {
+      this.sayErrors(errors);
+      return;
+    }
+    this.isOver = true;
+    status(errors);
+  }
+
   expire(): void {
     this.open();
     this.finish(this.dialect.expiry(asGraphQLError(sessionExpired())));
@@ -295,7 +305,7 @@ export function makeEventStreams(
       const stream = make(request, response, PLAIN, watcher);
       if (stream === null) return;
       void watcher.start(stream, lastEventId(request) ?? null).then((started) => {
-        if (typeof started !== 'function') return refuse(started);
+        if (typeof started !== 'function') return stream.refuse(started, refuse);
         stream.joined(started);
         stream.open();
       });

@@ -1,6 +1,7 @@
 /** Who begins by asking for an event stream leaves Node's HTTP server: byte for byte it must behave like any other connection. */
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { Store } from '../../src/core/ports.ts';
 import { castVote, createPoll, type TestPoll } from '../support/api.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
@@ -193,4 +194,37 @@ describe('at the end', () => {
     await soon(() => expect([silent.ended, stream.ended]).toEqual([true, true]));
     expect(stream.text).toContain('retry: ');
   });
+
+  test.each([STREAM, 'accept: */*\r\n'])(
+    'a stream to nothing that is sent away before that is known (%j)',
+    async (accept) => {
+      let reached = false;
+      let goOn = (): void => {};
+      const later = new Promise<void>((resolve) => (goOn = resolve));
+      const slowly = (store: Store): Store => {
+        const loadPoll = async (...args: Parameters<Store['loadPoll']>): ReturnType<Store['loadPoll']> => {
+          reached = true;
+          const state = await store.loadPoll(...args);
+          await later;
+          return state;
+        };
+        return Object.assign(Object.create(store), { loadPoll });
+      };
+      const faults: unknown[] = [];
+      const note = (error: unknown): void => void faults.push(error);
+      process.on('unhandledRejection', note);
+      const own = await startServer({}, { storeBehind: slowly });
+      const line = await open(own.url);
+      line.socket.write(get('/polls/aaaaaaaaaaaaaaaa/stream', accept));
+      await soon(() => expect(reached).toBe(true));
+      const stopped = own[Symbol.asyncDispose]();
+      goOn();
+      await stopped;
+      await new Promise(setImmediate);
+      process.off('unhandledRejection', note);
+      expect(faults).toEqual([]);
+      // Not for good: its client comes back, to whoever takes it then.
+      expect(line.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*retry: /);
+    },
+  );
 });
