@@ -56,6 +56,11 @@ export class Guest extends Duplex {
     return this.from;
   }
 
+  /** Whoever looks for signs of life looks here: an upgrade may ask for an event stream, too. */
+  get bytesRead(): number {
+    return this.line?.bytesRead ?? 0;
+  }
+
   setTimeout(milliseconds: number, listener?: () => void): this {
     if (this.line?.listenerCount('timeout') === 0) this.line.on('timeout', this.onLine.timeout);
     this.line?.setTimeout(milliseconds);
