@@ -27,7 +27,7 @@ const HEADERS = {
 const OWN_HEADERS = { ...HEADERS, connection: 'close' } as const;
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
 
-const BEAT = chunk(Buffer.from(':\n\n'));
+const BEAT = Buffer.from(':\n\n');
 
 export interface EventStreams {
   /** Streams a subscription; what it cannot be begun with becomes the one event (L7). Throws `RateLimitedError`. */
@@ -64,6 +64,9 @@ export interface Watcher {
 
 /** How the events of a stream read: GraphQL in distinct connections mode, or plain results. */
 interface Dialect {
+  readonly isGraphql: boolean;
+  /** What goes around whatever is written. */
+  readonly frame: (data: Buffer) => Buffer;
   readonly bytes: (update: Update) => Buffer;
   readonly failure: (errors: readonly GraphQLError[]) => Buffer;
   /** The viewer's token has expired: what comes next takes a new one. */
@@ -76,6 +79,8 @@ interface Dialect {
 const COMPLETE = serverSentEvent('complete', '');
 
 const GRAPHQL: Dialect = {
+  isGraphql: true,
+  frame: chunk,
   bytes: ({ payload, cursor }) => serverSentEvent('next', payload, cursor),
   failure: (errors) => Buffer.concat([serverSentEvent('next', JSON.stringify({ errors })), COMPLETE]),
   expiry: (error) => GRAPHQL.failure([error]),
@@ -84,6 +89,8 @@ const GRAPHQL: Dialect = {
 };
 
 const PLAIN: Dialect = {
+  isGraphql: false,
+  frame: chunk,
   bytes: ({ payload, cursor }) => serverSentEvent('results', payload, cursor),
   failure: (errors) => serverSentEvent('failed', JSON.stringify({ errors })),
   // No `failed`: a client that has a new token goes on with its version.
@@ -91,6 +98,11 @@ const PLAIN: Dialect = {
   lastUpdate: null,
   lastBytes: COMPLETE,
 };
+
+/** For HTTP/1.0, as some proxies speak it unless they are told otherwise: there are no chunks, the body ends with its connection. */
+const bare = (dialect: Dialect): Dialect => ({ ...dialect, frame: (data) => data });
+const GRAPHQL_BARE = bare(GRAPHQL);
+const PLAIN_BARE = bare(PLAIN);
 
 class Stream extends Outlet implements Peer {
   slot = -1;
@@ -130,7 +142,7 @@ class Stream extends Outlet implements Peer {
     }
     this.socket.setNoDelay(true);
     this.socket.setKeepAlive(true, 5_000);
-    this.socket.write(hello());
+    this.write(hello());
   }
 
   joined(leave: Stop): void {
@@ -149,9 +161,13 @@ class Stream extends Outlet implements Peer {
     const { socket, dialect } = this;
     if (dialect.lastUpdate !== update) {
       dialect.lastUpdate = update;
-      dialect.lastBytes = chunk(dialect.bytes(update));
+      dialect.lastBytes = dialect.frame(dialect.bytes(update));
     }
     return writeDirect(socket, dialect.lastBytes);
+  }
+
+  private write(data: Buffer): void {
+    this.socket.write(this.dialect.frame(data));
   }
 
   end(): void {
@@ -192,12 +208,12 @@ class Stream extends Outlet implements Peer {
       response.writeHead(204).end();
       return;
     }
-    if (last !== undefined) this.socket.write(chunk(last));
+    if (last !== undefined) this.write(last);
     if (response !== null) {
       response.end();
       return;
     }
-    this.socket.write(LAST_CHUNK);
+    if (this.dialect.frame === chunk) this.socket.write(LAST_CHUNK);
     this.socket.destroySoon();
   }
 
@@ -206,7 +222,7 @@ class Stream extends Outlet implements Peer {
     if (this.isOver) return;
     // Also one that is still being let in: the 204 of a stream that never opened would end it for good.
     this.open();
-    this.socket.write(chunk(Buffer.from(`retry: ${retryMs}\n\n`)));
+    this.write(Buffer.from(`retry: ${retryMs}\n\n`));
     this.finish();
     this.socket.destroySoon();
   }
@@ -230,14 +246,14 @@ class Stream extends Outlet implements Peer {
     const backlog = this.backlog();
     const stuck = backlog > 0 && backlog === this.lastBacklog;
     this.lastBacklog = backlog;
-    if (backlog === 0 && !this.isOver) this.socket.write(BEAT);
+    if (backlog === 0 && !this.isOver) this.write(BEAT);
     return !stuck;
   }
 }
 
 /** Some browsers do not open a stream on headers alone. The pause before they come back differs, so that not all do at once. */
 function hello(): Buffer {
-  return chunk(Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`));
+  return Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`);
 }
 
 export function makeEventStreams(
@@ -290,7 +306,7 @@ export function makeEventStreams(
 
   return {
     subscribe(request, response, watcher) {
-      const stream = make(request, response, GRAPHQL, watcher);
+      const stream = make(request, response, isOld(request) ? GRAPHQL_BARE : GRAPHQL, watcher);
       if (stream === null) return;
       // Who comes back with a version may have all there will ever be: then it is told so by a 204.
       const after = lastEventId(request) ?? null;
@@ -302,7 +318,7 @@ export function makeEventStreams(
       });
     },
     plain(request, response, watcher, refuse) {
-      const stream = make(request, response, PLAIN, watcher);
+      const stream = make(request, response, isOld(request) ? PLAIN_BARE : PLAIN, watcher);
       if (stream === null) return;
       void watcher.start(stream, lastEventId(request) ?? null).then((started) => {
         if (typeof started !== 'function') return stream.refuse(started, refuse);
@@ -319,7 +335,7 @@ export function makeEventStreams(
     },
     get graphql() {
       let count = 0;
-      for (const stream of streams) if (stream.dialect === GRAPHQL) count++;
+      for (const stream of streams) if (stream.dialect.isGraphql) count++;
       return count;
     },
     close(spreadMs) {
@@ -335,6 +351,10 @@ export function makeEventStreams(
     for (const stop of timers) stop();
     timers.clear();
   }
+}
+
+function isOld({ httpVersionMajor, httpVersionMinor }: IncomingMessage): boolean {
+  return httpVersionMajor === 1 && httpVersionMinor === 0;
 }
 
 /** The cursor that a client comes back with. */

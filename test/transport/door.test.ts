@@ -2,7 +2,7 @@
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Store } from '../../src/core/ports.ts';
-import { castVote, createPoll, type TestPoll } from '../support/api.ts';
+import { castVote, createPoll, manage, type TestPoll } from '../support/api.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
 const soon = (check: () => void) => vi.waitFor(check, { timeout: 5_000, interval: 10 });
@@ -133,6 +133,20 @@ test('L6 after the final results the body ends as chunks end, and then the conne
   expect(line.text).toContain('"isFinal":true');
   expect(line.text.endsWith('\r\n0\r\n\r\n')).toBe(true);
   await idle();
+});
+
+test.each([STREAM, 'accept: text/event-stream, */*\r\n'])('HTTP/1.0 gets no chunks (%j)', async (accept) => {
+  const own = await createPoll(server.graphql);
+  const line = await open();
+  line.socket.write(get(`/polls/${own.id}/stream`, accept).replace('HTTP/1.1', 'HTTP/1.0'));
+  await soon(() => expect(line.text).toContain('event: results'));
+  await manage(server.graphql, 'closePoll', own);
+  await soon(() => expect(line.ended).toBe(true));
+  const [head = '', body = ''] = line.text.split(/\r\n\r\n([\s\S]*)/);
+  expect(head).not.toMatch(/transfer-encoding/i);
+  expect(body).toMatch(/^retry: \d+\n:\n\nid: 1\nevent: results\n/);
+  expect(body).not.toContain('\r');
+  expect(body.endsWith('event: complete\ndata: \n\n')).toBe(true);
 });
 
 test('who ends its side has left', async () => {
