@@ -92,7 +92,8 @@ export function makeWatching(documents: Pick<Documents, 'prepare'>, executor: Ex
             ...seat,
             pollId: source.pollId,
             topic: source.topic,
-            after: after ?? source.after,
+            // How many watch is numbered by each process for itself: nobody resumes there.
+            after: source.topic === 'audience' ? null : (after ?? source.after),
             everyMs: source.everyMs,
             // Who looks at the audience is not part of it.
             presence: source.topic === 'audience' ? 'none' : 'staying',

@@ -2,7 +2,7 @@
  * In a poll that shows its tallies after the vote, a subscriber who is known and has not voted yet is served with the others, and
  * changes its group in the moment of its vote: the version that its ballot makes reaches it once, and whole (L2, L8).
  */
-import { UnavailableError } from '../core/errors.ts';
+import { NotFoundError, UnavailableError } from '../core/errors.ts';
 import type { Log, Stop, Store } from '../core/ports.ts';
 import type { Outlet } from './mailbox.ts';
 import type { Claim, Watch } from './watch.ts';
@@ -29,7 +29,8 @@ export function makeClaims(options: {
   readonly store: Store;
   readonly pollId: string;
   readonly log: Log;
-  readonly enter: (wish: Watch, outlet: Outlet) => Promise<Stop>;
+  /** Null: `fits` said no when it was about to be let in, and it has received nothing. */
+  readonly enter: (wish: Watch, outlet: Outlet, fits: () => boolean) => Promise<Stop | null>;
 }): Claims {
   const { store, pollId, log, enter } = options;
   const seats = new Map<string, Set<Seat>>();
@@ -56,7 +57,6 @@ export function makeClaims(options: {
       try {
         settled = 0;
         seat.voted = (await store.votersAmong(pollId, [voterKey])).has(voterKey) || seat.voted;
-        await released(voterKey);
         await sit(seat);
         return stop;
       } catch (error) {
@@ -91,10 +91,12 @@ export function makeClaims(options: {
         // A vote that came on its way meanwhile says itself how it ends.
         if (held.has(voterKey)) continue;
         for (const seat of seats.get(voterKey) ?? []) {
-          if (seat.leave === null || seat.voted === voters.has(voterKey)) continue;
+          if (seat.voted === voters.has(voterKey)) continue;
+          // One that is about to sit sees it by itself.
+          const sat = seat.leave !== null;
           stand(seat);
           seat.voted = voters.has(voterKey);
-          void sitAgain(seat);
+          if (sat) void sitAgain(seat);
         }
       }
     },
@@ -110,12 +112,22 @@ export function makeClaims(options: {
     seat.leave = null;
   }
 
+  /** A vote that comes on its way meanwhile, or a settlement, must find it in no group that it does not belong to any more. */
   async function sit(seat: Seat): Promise<void> {
     const { wish, claim, outlet } = seat;
-    const after = outlet.cursor >= 0 ? outlet.cursor : wish.after;
-    const leave = await enter({ ...wish, ...(seat.voted ? claim.asVoter : {}), after }, outlet);
-    if (seat.over) leave();
-    else seat.leave = leave;
+    while (!seat.over) {
+      await released(claim.voterKey);
+      const { voted } = seat;
+      const fits = (): boolean => !seat.over && seat.voted === voted && !held.has(claim.voterKey);
+      const after = outlet.cursor >= 0 ? outlet.cursor : wish.after;
+      const leave = await enter({ ...wish, ...(voted ? claim.asVoter : {}), after }, outlet, fits);
+      if (leave === null) continue;
+      if (fits()) {
+        seat.leave = leave;
+        return;
+      }
+      leave();
+    }
   }
 
   async function sitAgain(seat: Seat): Promise<void> {
@@ -123,6 +135,10 @@ export function makeClaims(options: {
     try {
       await sit(seat);
     } catch (error) {
+      if (error instanceof NotFoundError) {
+        seat.outlet.fail(error);
+        return;
+      }
       log.warn({ err: error, pollId }, 'a subscriber could not be served on after a vote');
       seat.outlet.fail(new UnavailableError('The results cannot be read at the moment; subscribe again.'));
     }

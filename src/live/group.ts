@@ -20,10 +20,15 @@ export interface Standing<State> {
 
 export interface Group<State> {
   readonly size: number;
+  /** Nobody is in it, nor being let in. */
+  readonly isEmpty: boolean;
   /** Sends where the topic stands to everybody who has not got it, no more often than `everyMs`; a final one at once. */
   offer(standing: Standing<State>): void;
-  /** The first thing that the newcomer receives is where the topic stands (L1), unless it has just that. */
-  join(outlet: Outlet, standing: Standing<State>, after: number | null): Promise<void>;
+  /**
+   * The first thing that the newcomer receives is where the topic stands (L1), unless it has just that. `fits` is asked when it
+   * is about to receive it: if not, it receives nothing and is no member. Whether it was let in.
+   */
+  join(outlet: Outlet, standing: Standing<State>, after: number | null, fits?: () => boolean): Promise<boolean>;
   /** Who has left already may leave again. */
   leave(outlet: Outlet): void;
   fail(error: PollcastError): void;
@@ -57,16 +62,22 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
     get size() {
       return members.length;
     },
+    get isEmpty() {
+      return isEmpty();
+    },
     offer(standing) {
       if (wanted === null || standing.cursor >= wanted.cursor) wanted = standing;
       if (standing.final) refresh();
       else throttle.poke();
     },
-    async join(outlet, standing, after) {
+    async join(outlet, standing, after, fits) {
       joining++;
       try {
         if (wanted === null || standing.cursor > wanted.cursor) wanted = standing;
         const update = await upToDate();
+        if (fits?.() === false) return false;
+        // Who comes from another group with bytes on their way is as slow as it was there.
+        if (outlet.cursor >= 0 && outlet.backlog() > 0) slow.add(outlet);
         if (update.cursor === after) {
           outlet.cursor = update.cursor;
           if (update.final) outlet.end();
@@ -79,9 +90,10 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
         }
         // It may have moved on while this one waited for its bytes.
         if (latest !== null && latest !== update) give(outlet, latest);
+        return true;
       } finally {
         joining--;
-        if (members.length === 0 && joining === 0) close();
+        if (isEmpty()) close();
       }
     },
     leave,
@@ -112,7 +124,11 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
       last.place = place;
     }
     outlet.place = -1;
-    if (members.length === 0 && joining === 0) close();
+    if (isEmpty()) close();
+  }
+
+  function isEmpty(): boolean {
+    return members.length === 0 && joining === 0;
   }
 
   function close(): void {

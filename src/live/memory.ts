@@ -86,7 +86,10 @@ export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): 
       forget(known);
     },
     async current(known) {
-      return store.exclusive && known.state !== null && !isStale(known) ? known.state : load(known);
+      const isCurrent = (): boolean => store.exclusive && known.state !== null && !isStale(known);
+      // A look that is under way may have seen less than who asks now has seen elsewhere: they share the next one.
+      if (known.loading !== null && !isCurrent()) await known.loading;
+      return isCurrent() ? known.state : load(known);
     },
     fresh,
     results(known) {

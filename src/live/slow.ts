@@ -22,6 +22,8 @@ interface Standstill {
 /** `stallMs`: how long a reader may make no progress before it is cut off (L5). */
 export function makeSlowReaders(clock: Clock, stallMs: number, stats?: Stats): SlowReaders {
   const slow = new Map<Outlet, Standstill>();
+  /** Of those who left a group: where they go on in another one, they have not made any progress by that. */
+  const earlier = new WeakMap<Outlet, Standstill>();
   let looking: Stop | null = null;
 
   function look(): void {
@@ -54,6 +56,8 @@ export function makeSlowReaders(clock: Clock, stallMs: number, stats?: Stats): S
   function remove(outlet: Outlet): void {
     if (!outlet.isSlow) return;
     outlet.isSlow = false;
+    const standstill = slow.get(outlet);
+    if (standstill !== undefined) earlier.set(outlet, standstill);
     slow.delete(outlet);
   }
 
@@ -70,6 +74,9 @@ export function makeSlowReaders(clock: Clock, stallMs: number, stats?: Stats): S
       }
       const standstill = { backlog: 0, since: 0 };
       begin(outlet, standstill);
+      const before = earlier.get(outlet);
+      if (before?.backlog === standstill.backlog) standstill.since = before.since;
+      earlier.delete(outlet);
       slow.set(outlet, standstill);
       looking ??= clock.every(LOOK_MS, look);
     },

@@ -49,6 +49,9 @@ export interface WatchedOptions {
   readonly onEmpty: (watched: Watched) => void;
 }
 
+/** When what could not be sent is tried again. */
+const RETRY_MS = 1_000;
+
 /** How long a group that everybody left is kept: those who poll come back, and find their bytes encoded. */
 const LINGER_MS = 5_000;
 
@@ -74,7 +77,18 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   /** What was sent last. */
   let shown = known.state;
   let over = false;
-  const claims = makeClaims({ store, pollId: known.id, log, enter });
+  let retrying: Stop | null = null;
+  /** Why all subscriptions have ended, once they have. */
+  let gone: PollcastError | null = null;
+  const claims = makeClaims({
+    store,
+    pollId: known.id,
+    log,
+    async enter(wish, outlet, fits) {
+      const group = await enter(wish, outlet, fits);
+      return group === null ? null : () => group.leave(outlet);
+    },
+  });
 
   const watched: Watched = {
     known,
@@ -93,8 +107,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
         if (isClaimed) {
           leave = await claims.join(wish, outlet);
         } else {
-          group = groupOf(wish);
-          await group.join(outlet, await standingOf(wish.topic), wish.after);
+          group = await enter(wish, outlet);
         }
         if (presence !== 'none') audience.enter(presence === 'returning');
         let inside = true;
@@ -119,11 +132,13 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
     },
     showAudience,
     fail(error) {
+      gone = error;
       for (const { group } of [...groups.values()]) group.fail(error);
     },
     stop() {
       over = true;
       throttle.stop();
+      retrying?.();
       audience.stop();
       for (const item of groups.values()) item.linger?.();
       presence.report(known.id, 0);
@@ -131,10 +146,18 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   };
   return watched;
 
-  async function enter(wish: Watch, outlet: Outlet): Promise<Stop> {
+  /** Null: `fits` said no; see `Group.join`. */
+  async function enter(wish: Watch, outlet: Outlet, fits?: () => boolean): Promise<Group<PollView> | null> {
+    const standing = await standingOf(wish.topic);
+    // Nothing is waited for in between: a group that is not joined yet may be given up.
     const group = groupOf(wish);
-    await group.join(outlet, await standingOf(wish.topic), wish.after);
-    return () => group.leave(outlet);
+    const isIn = await group.join(outlet, standing, wish.after, fits);
+    // Who was let in after the others were told would never hear of it.
+    if (gone !== null) {
+      group.leave(outlet);
+      throw gone;
+    }
+    return isIn ? group : null;
   }
 
   function leaveIfEmpty(): void {
@@ -184,7 +207,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
       onEmpty: () => {
         item.linger?.();
         item.linger = clock.after(LINGER_MS, () => {
-          if (group.size > 0) return;
+          if (!group.isEmpty) return;
           if (groups.get(key) === item) groups.delete(key);
           leaveIfEmpty();
         });
@@ -208,8 +231,13 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
         for (const item of groups.values()) if (item.topic === topic) item.group.offer(now);
       }
     } catch (error) {
-      // The next change or the next look at the database brings the update.
-      log.warn({ err: error, pollId: known.id }, 'results could not be read; watchers wait for the next look');
+      log.warn({ err: error, pollId: known.id }, 'results could not be read; watchers wait until they can be');
+      // What is known already no look at the database would bring again.
+      if (over) return;
+      retrying ??= clock.after(RETRY_MS, () => {
+        retrying = null;
+        throttle.poke();
+      });
     }
   }
 }

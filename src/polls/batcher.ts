@@ -7,7 +7,8 @@
  * So such a batch is shared with the next one, and from then on one is committed while another is answered and made.
  *
  * A voter stands at most once in a batch: the same ballot again shares the first one's outcome (V3), another one waits
- * for the next batch. The number of waiting ballots is bounded (V9).
+ * for the next batch, and what comes behind it as well: the ballot that was cast last is the one that stands. The number
+ * of waiting ballots is bounded (V9).
  */
 import { PollcastError, RateLimitedError, UnavailableError } from '../core/errors.ts';
 import type { BallotEntry, CastOutcome, Clock, PollChange, Store } from '../core/ports.ts';
@@ -99,22 +100,26 @@ export function makeBatcher(options: BatcherOptions): Batcher {
   function nextBatch(most: number): Waiting[] {
     const batch: Waiting[] = [];
     const later: Waiting[] = [];
+    /** The last of each voter. */
     const voters = new Map<string, Waiting>();
     let taken = 0;
     for (const item of queue) {
       if (batch.length >= most) break;
       taken++;
       const voter = `${item.entry.pollId} ${item.entry.voterKey}`;
-      const first = voters.get(voter);
-      if (first === undefined) {
-        voters.set(voter, item);
-        batch.push(item);
-      } else if (first.entry.content === item.entry.content && first.entry.revision === item.entry.revision) {
-        first.repeats ??= [];
-        first.repeats.push(item);
-      } else {
-        later.push(item);
+      const last = voters.get(voter);
+      if (
+        last !== undefined &&
+        last.entry.content === item.entry.content &&
+        last.entry.revision === item.entry.revision
+      ) {
+        last.repeats ??= [];
+        last.repeats.push(item);
+        continue;
       }
+      voters.set(voter, item);
+      if (last === undefined) batch.push(item);
+      else later.push(item);
     }
     queue = later.concat(queue.slice(taken));
     return batch;

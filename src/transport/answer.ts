@@ -36,6 +36,20 @@ export function makeAnswers(server: { readonly draining: boolean }) {
   };
 }
 
+/**
+ * An answer that waits behind another one on its connection (pipelining) hears nothing from Node of the connection's end:
+ * what it holds would be held for ever.
+ */
+export function tellOfEnd({ socket }: IncomingMessage, response: ServerResponse): void {
+  const gone = (): void => {
+    response.destroy();
+    response.emit('close');
+  };
+  // One for each that waits, and as many as the client likes.
+  socket.setMaxListeners(0).once('close', gone);
+  response.once('socket', () => socket.off('close', gone));
+}
+
 /** An id that a client or a proxy chose: null where it is not fit to stand in a log line. */
 export function readId(header: string | string[] | undefined): string | null {
   return typeof header === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(header) ? header : null;

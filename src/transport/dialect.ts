@@ -1,9 +1,12 @@
 /** How the events of a stream read: GraphQL in distinct connections mode, or plain results for `EventSource`. */
 import type { GraphQLError } from 'graphql';
 import type { Update } from '../live/mailbox.ts';
-import { serverSentEvent } from './frames.ts';
+import { chunk, serverSentEvent } from './frames.ts';
 
 export interface Dialect {
+  readonly isGraphql: boolean;
+  /** What goes around whatever is written. */
+  readonly frame: (data: Buffer) => Buffer;
   readonly bytes: (update: Update) => Buffer;
   readonly failure: (errors: readonly GraphQLError[]) => Buffer;
   /** The viewer's token has expired: what comes next takes a new one. */
@@ -16,6 +19,8 @@ export interface Dialect {
 export const COMPLETE = serverSentEvent('complete', '');
 
 export const GRAPHQL: Dialect = {
+  isGraphql: true,
+  frame: chunk,
   bytes: ({ payload, cursor }) => serverSentEvent('next', payload, cursor),
   failure: (errors) => Buffer.concat([serverSentEvent('next', JSON.stringify({ errors })), COMPLETE]),
   expiry: (error) => GRAPHQL.failure([error]),
@@ -24,6 +29,8 @@ export const GRAPHQL: Dialect = {
 };
 
 export const PLAIN: Dialect = {
+  isGraphql: false,
+  frame: chunk,
   bytes: ({ payload, cursor }) => serverSentEvent('results', payload, cursor),
   failure: (errors) => serverSentEvent('failed', JSON.stringify({ errors })),
   // No `failed`: a client that has a new token goes on with its version.
@@ -31,3 +38,8 @@ export const PLAIN: Dialect = {
   lastUpdate: null,
   lastBytes: COMPLETE,
 };
+
+/** For HTTP/1.0, as some proxies speak it unless they are told otherwise: there are no chunks, the body ends with its connection. */
+const bare = (dialect: Dialect): Dialect => ({ ...dialect, frame: (data) => data });
+export const GRAPHQL_BARE = bare(GRAPHQL);
+export const PLAIN_BARE = bare(PLAIN);

@@ -56,6 +56,11 @@ export class Guest extends Duplex {
     return this.from;
   }
 
+  /** Whoever looks for signs of life looks here: an upgrade may ask for an event stream, too. */
+  get bytesRead(): number {
+    return this.line?.bytesRead ?? 0;
+  }
+
   setTimeout(milliseconds: number, listener?: () => void): this {
     if (this.line?.listenerCount('timeout') === 0) this.line.on('timeout', this.onLine.timeout);
     this.line?.setTimeout(milliseconds);
@@ -82,9 +87,21 @@ export class Guest extends Duplex {
   }
 
   override _write(data: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
+    const { line } = this;
     // Without a line nothing is written any more; nobody waits for it.
-    if (this.line === null || this.line.write(data)) done();
-    else this.line.once('drain', done);
+    if (line === null) {
+      done();
+      return;
+    }
+    // Over when the kernel has taken it: until then the bytes are needed, and count as backlog.
+    let isOver = false;
+    const over = (error?: Error | null): void => {
+      if (isOver) return;
+      isOver = true;
+      done(error);
+    };
+    line.write(data, over);
+    if (line.writableLength === 0) over();
   }
 
   override _final(done: (error?: Error | null) => void): void {

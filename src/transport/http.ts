@@ -10,7 +10,7 @@ import type { Clock, Log } from '../core/ports.ts';
 import type { Services } from '../graphql/builder.ts';
 import type { Engine } from '../graphql/engine.ts';
 import type { Addresses } from './address.ts';
-import { type Answer, makeAnswers } from './answer.ts';
+import { type Answer, makeAnswers, tellOfEnd } from './answer.ts';
 import { makeContexts } from './context.ts';
 import { makeDoor } from './door.ts';
 import { makeOperations } from './operations.ts';
@@ -84,6 +84,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
   const server = createServer({ ...timeouts, ServerResponse: makeAnswers(state) }, (request, response) => {
     if (logRequests) note(request, response);
     else if (request.headers['x-request-id'] !== undefined) response.identify();
+    if (response.socket === null) tellOfEnd(request, response);
     // The short way is free of promises up to the operation itself: at this rate each is felt.
     if ((request.headers.origin !== undefined || crosses) && isOpen(request) && origins.answer(request, response))
       return;
@@ -181,9 +182,13 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
   }
 }
 
-/** From here on nobody else listens to the socket: a reset must not take the process down. */
+/**
+ * From here on nobody else listens to the socket: a reset must not take the process down, and a client that keeps its side
+ * open must not keep ours.
+ */
 function turnAway(socket: Duplex, status: string): void {
   socket.on('error', () => {});
+  socket.once('finish', () => socket.destroy());
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 

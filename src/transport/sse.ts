@@ -7,7 +7,7 @@ import type { ExecutionResult, GraphQLError } from 'graphql';
 import type { Rates } from '../access/rates.ts';
 import type { Clock, Stop } from '../core/ports.ts';
 import type { Outlet } from '../live/mailbox.ts';
-import { COMPLETE, type Dialect, GRAPHQL, PLAIN } from './dialect.ts';
+import { COMPLETE, type Dialect, GRAPHQL, GRAPHQL_BARE, PLAIN, PLAIN_BARE } from './dialect.ts';
 import { serverSentEvent } from './frames.ts';
 import type { Liveness } from './liveness.ts';
 import { spread } from './spread.ts';
@@ -96,7 +96,7 @@ export function makeEventStreams(
 
   return {
     subscribe(request, response, watcher) {
-      const stream = make(request, response, GRAPHQL, watcher);
+      const stream = make(request, response, isOld(request) ? GRAPHQL_BARE : GRAPHQL, watcher);
       if (stream === null) return;
       // Who comes back with a version may have all there will ever be: then it is told so by a 204.
       const after = lastEventId(request) ?? null;
@@ -108,10 +108,10 @@ export function makeEventStreams(
       });
     },
     plain(request, response, watcher, refuse) {
-      const stream = make(request, response, PLAIN, watcher);
+      const stream = make(request, response, isOld(request) ? PLAIN_BARE : PLAIN, watcher);
       if (stream === null) return;
       void watcher.start(stream, lastEventId(request) ?? null).then((started) => {
-        if (typeof started !== 'function') return refuse(started);
+        if (typeof started !== 'function') return stream.refuse(started, refuse);
         stream.joined(started);
         stream.open();
       });
@@ -125,7 +125,7 @@ export function makeEventStreams(
     },
     get graphql() {
       let count = 0;
-      for (const stream of streams) if (stream.dialect === GRAPHQL) count++;
+      for (const stream of streams) if (stream.dialect.isGraphql) count++;
       return count;
     },
     close(spreadMs) {
@@ -141,6 +141,10 @@ export function makeEventStreams(
     for (const stop of timers) stop();
     timers.clear();
   }
+}
+
+function isOld({ httpVersionMajor, httpVersionMinor }: IncomingMessage): boolean {
+  return httpVersionMajor === 1 && httpVersionMinor === 0;
 }
 
 /** The cursor that a client comes back with. */

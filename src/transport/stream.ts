@@ -26,7 +26,7 @@ export const STREAM_HEADERS = {
 const OWN_HEADERS = { ...STREAM_HEADERS, connection: 'close' } as const;
 
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
-const BEAT = chunk(Buffer.from(':\n\n'));
+const BEAT = Buffer.from(':\n\n');
 
 export class Stream extends Outlet implements Peer {
   slot = -1;
@@ -66,7 +66,7 @@ export class Stream extends Outlet implements Peer {
     }
     this.socket.setNoDelay(true);
     this.socket.setKeepAlive(true, 5_000);
-    this.socket.write(hello());
+    this.write(hello());
   }
 
   joined(leave: Stop): void {
@@ -85,9 +85,13 @@ export class Stream extends Outlet implements Peer {
     const { socket, dialect } = this;
     if (dialect.lastUpdate !== update) {
       dialect.lastUpdate = update;
-      dialect.lastBytes = chunk(dialect.bytes(update));
+      dialect.lastBytes = dialect.frame(dialect.bytes(update));
     }
     return writeDirect(socket, dialect.lastBytes);
+  }
+
+  private write(data: Buffer): void {
+    this.socket.write(this.dialect.frame(data));
   }
 
   end(): void {
@@ -101,6 +105,16 @@ export class Stream extends Outlet implements Peer {
   sayErrors(errors: readonly GraphQLError[]): void {
     this.open();
     this.finish(this.dialect.failure(errors));
+  }
+
+  /** Says by `status` that it cannot be begun, unless it has been begun or ended meanwhile: an answer has one head. */
+  refuse(errors: readonly GraphQLError[], status: (errors: readonly GraphQLError[]) => void): void {
+    if (this.isOpen || this.isOver) {
+      this.sayErrors(errors);
+      return;
+    }
+    this.isOver = true;
+    status(errors);
   }
 
   expire(): void {
@@ -118,12 +132,12 @@ export class Stream extends Outlet implements Peer {
       response.writeHead(204).end();
       return;
     }
-    if (last !== undefined) this.socket.write(chunk(last));
+    if (last !== undefined) this.write(last);
     if (response !== null) {
       response.end();
       return;
     }
-    this.socket.write(LAST_CHUNK);
+    if (this.dialect.frame === chunk) this.socket.write(LAST_CHUNK);
     this.socket.destroySoon();
   }
 
@@ -132,7 +146,7 @@ export class Stream extends Outlet implements Peer {
     if (this.isOver) return;
     // Also one that is still being let in: the 204 of a stream that never opened would end it for good.
     this.open();
-    this.socket.write(chunk(Buffer.from(`retry: ${retryMs}\n\n`)));
+    this.write(Buffer.from(`retry: ${retryMs}\n\n`));
     this.finish();
     this.socket.destroySoon();
   }
@@ -152,12 +166,12 @@ export class Stream extends Outlet implements Peer {
     const backlog = this.backlog();
     const stuck = backlog > 0 && backlog === this.lastBacklog;
     this.lastBacklog = backlog;
-    if (backlog === 0 && !this.isOver) this.socket.write(BEAT);
+    if (backlog === 0 && !this.isOver) this.write(BEAT);
     return !stuck;
   }
 }
 
 /** Some browsers do not open a stream on headers alone. The pause before they come back differs, so that not all do at once. */
 function hello(): Buffer {
-  return chunk(Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`));
+  return Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`);
 }

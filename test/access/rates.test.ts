@@ -1,4 +1,5 @@
 /** How much one address may ask: each limit says so, says when to try again, and costs nobody else anything. */
+import { connect } from 'node:net';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
@@ -482,5 +483,28 @@ describe('what stays open', () => {
       return again.status === 304;
     }, 'there is room again');
     expect(await ask(server.graphql, VIEWER)).toEqual({ isOrganizer: false });
+  });
+
+  test('long polls that wait behind each other on one connection give their places back with it', async () => {
+    await using server = await startServer({ CONNECTION_LIMIT: '3' });
+    const poll = await createPoll(server.graphql);
+    const { hostname, port } = new URL(server.url);
+    const wait = `GET /polls/${poll.id}/results?afterVersion=1&waitMs=30000 HTTP/1.1\r\nhost: x\r\n\r\n`;
+    for (let time = 0; time < 3; time++) {
+      const socket = connect(Number(port), hostname);
+      socket.write(wait.repeat(3));
+      await eventually(() => server.app.connections().waiting === 3, 'they wait');
+      socket.destroy();
+      await eventually(() => server.app.connections().waiting === 0, 'they have left');
+    }
+    // In turn, and with what comes after them.
+    const socket = connect(Number(port), hostname);
+    let text = '';
+    socket.setEncoding('utf8').on('data', (piece) => (text += piece));
+    socket.write(wait.replace('30000', '20').repeat(3));
+    await eventually(() => text.split('HTTP/1.1 304 ').length === 4, 'all are answered');
+    socket.write(wait.replace('30000', '20'));
+    await eventually(() => text.split('HTTP/1.1 304 ').length === 5, 'the next one too');
+    socket.destroy();
   });
 });

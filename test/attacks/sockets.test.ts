@@ -21,10 +21,11 @@ class Line implements AsyncDisposable {
     this.closed = new Promise((resolve) => socket.once('close', () => resolve()));
   }
 
-  static open(url: string): Promise<Line> {
-    const { hostname, port } = new URL(url);
+  /** `allowHalfOpen`: stays open when the other side has ended. */
+  static open(url: string, allowHalfOpen = false): Promise<Line> {
+    const { hostname: host, port } = new URL(url);
     return new Promise((resolve, reject) => {
-      const socket = connect(Number(port), hostname, () => resolve(new Line(socket)));
+      const socket = connect({ host, port: Number(port), allowHalfOpen }, () => resolve(new Line(socket)));
       socket.once('error', reject);
     });
   }
@@ -142,6 +143,21 @@ describe('many', () => {
       'there is room',
     );
     await victim.stillServes();
+  });
+
+  test('M5 upgrades that are turned away and never closed by their clients hold neither places nor the end', async () => {
+    const server = await startServer({ CONNECTION_LIMIT: '5' });
+    const lines: Line[] = [];
+    for (let time = 0; time < 50; time++) {
+      const line = await Line.open(server.url, true);
+      lines.push(line);
+      line.socket.write(UPGRADE.replace('/graphql', '/nowhere'));
+      await eventually(() => line.text.startsWith('HTTP/1.1 404 '), 'it is turned away');
+    }
+    const stopped = server[Symbol.asyncDispose]().then(() => 'stopped');
+    const late = new Promise((resolve) => setTimeout(resolve, 8_000, 'still there'));
+    expect(await Promise.race([stopped, late])).toBe('stopped');
+    for (const { socket } of lines) socket.destroy();
   });
 
   test('connections that never say connection_init do not stay for good, nor do they stop anybody', async () => {

@@ -1,8 +1,9 @@
 /** Two instances on one Postgres: each counts right, and the watchers of one see what happens at the other. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Store } from '../../src/core/ports.ts';
 import { castVote, createPoll, manage, newVoter, results } from '../support/api.ts';
 import { freshDatabase } from '../support/database.ts';
-import { overEvents, overWebSocket } from '../support/peers.ts';
+import { eventually, overEvents, overWebSocket } from '../support/peers.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 import { TRANSPORTS } from '../support/transports.ts';
 
@@ -40,6 +41,40 @@ describe('two instances on one database', () => {
     expect(await watching.event()).toEqual({ type: 'complete' });
     await manage(one.graphql, 'deletePoll', gone);
     expect(await losing.event()).toMatchObject({ type: 'errors', errors: [{ extensions: { code: 'NOT_FOUND' } }] });
+  });
+
+  test('M1 L2 who resumes elsewhere while an older look at the database is under way there sees no older version', async () => {
+    const poll = await createPoll(one.graphql);
+    let looked = (): void => {};
+    let goOn = (): void => {};
+    const looking = new Promise<void>((resolve) => (looked = resolve));
+    const later = new Promise<void>((resolve) => (goOn = resolve));
+    let looks = 0;
+    const slowly = (store: Store): Store => {
+      const loadPoll = async (...args: Parameters<Store['loadPoll']>): ReturnType<Store['loadPoll']> => {
+        const state = await store.loadPoll(...args);
+        // What it has seen is long on its way.
+        if (++looks === 1) {
+          looked();
+          await later;
+        }
+        return state;
+      };
+      return Object.assign(Object.create(store), { loadPoll });
+    };
+    await using three = await startServer({ DATABASE_URL: database.url }, { storeBehind: slowly });
+    const early = results(three.graphql, poll.id);
+    await looking;
+    const { receipt } = await castVote(one.graphql, { pollId: poll.id, choiceIds: [poll.choiceIds[0]] });
+    await using resuming = await overWebSocket(three.graphql, { pollId: poll.id, afterVersion: receipt.version });
+    const query = results(three.graphql, poll.id);
+    await eventually(() => three.app.connections().webSockets === 1, 'it is there');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    goOn();
+    await early;
+    expect((await query).version).toBe(receipt.version);
+    const next = await castVote(one.graphql, { pollId: poll.id, choiceIds: [poll.choiceIds[0]] });
+    expect((await resuming.next()).version).toBe(next.receipt.version);
   });
 
   test('V2 two hundred votes of one voter at once over both: one ballot', async () => {

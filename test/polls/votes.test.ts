@@ -1,12 +1,14 @@
 /** Rules V1 to V9 through the contract, on real servers with both databases. */
 import postgres from 'postgres';
 import { describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
 import { RateLimitedError } from '../../src/core/errors.ts';
 import type { BatchResult, Store } from '../../src/core/ports.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import { makeBatcher } from '../../src/polls/batcher.ts';
 import { ask, castVote, createPoll, manage, newVoter, operate, results, type TestPoll } from '../support/api.ts';
 import { BACKENDS, type Backend, serveOn } from '../support/backends.ts';
+import { Inbox } from '../support/peers.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
 describe.each(BACKENDS)('votes on %s', (name, openBackend) => {
@@ -71,6 +73,25 @@ describe.each(BACKENDS)('votes on %s', (name, openBackend) => {
     expect(await vote(fixed, [1], voterToken)).toMatchObject({ __typename: 'AlreadyVotedError' });
     expect(await votes(changing)).toEqual([0, 1, 0, 0]);
     expect(await votes(fixed)).toEqual([1, 0, 0, 0]);
+  });
+
+  test('V4 who changes its mind and back faster than it is answered ends on what it said last', async () => {
+    const poll = await createPoll(graphql, { allowVoteChange: true });
+    const { voterToken } = await newVoter(graphql);
+    const socket = new WebSocket(graphql.replace('http', 'ws'), 'graphql-transport-ws');
+    const inbox = new Inbox<{ readonly type: string }>();
+    socket.on('message', (data) => inbox.push(JSON.parse(String(data))));
+    await new Promise((resolve) => socket.once('open', resolve));
+    socket.send(JSON.stringify({ type: 'connection_init', payload: { voterToken } }));
+    expect((await inbox.next()).type).toBe('connection_ack');
+    for (const [time, choice] of [0, 1, 0, 2, 0].entries()) {
+      const input = `{ pollId: "${poll.id}", choiceIds: ["${poll.choiceIds[choice]}"] }`;
+      const query = `mutation { castVote(input: ${input}) { __typename } }`;
+      socket.send(JSON.stringify({ id: String(time), type: 'subscribe', payload: { query } }));
+    }
+    for (let over = 0; over < 5; ) if ((await inbox.next()).type === 'complete') over++;
+    socket.close();
+    expect(await votes(poll)).toEqual([1, 0, 0, 0]);
   });
 
   test('V5 no ballot enters a poll that is a draft or closed, however close the race', async () => {
@@ -374,8 +395,9 @@ describe('the batcher', () => {
       batcher.cast(entry(1, '2')),
       batcher.cast(entry(1, '1')),
     ]);
-    expect(batches).toEqual([['1'], ['2']]);
-    expect(outcomes.map(({ kind }) => kind)).toEqual(['RECORDED', 'UNCHANGED', 'RECORDED', 'UNCHANGED']);
+    // The last one too: it was cast after the other one, which it replaces.
+    expect(batches).toEqual([['1'], ['2'], ['1']]);
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['RECORDED', 'UNCHANGED', 'RECORDED', 'RECORDED']);
   });
 
   test('draining answers what was taken and takes nothing more', async () => {

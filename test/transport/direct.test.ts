@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { expect, test } from 'vitest';
 import { writeDirect } from '../../src/transport/direct.ts';
+import { Guest } from '../../src/transport/door.ts';
 import { eventually } from '../support/peers.ts';
 
 /** Both ends of a connection. */
@@ -70,6 +71,24 @@ test('L5 a reader that stops: the rest waits in the stream, whole and in order, 
   // And it goes on directly.
   expect(pair.near.writableLength).toBe(0);
   expect(writeDirect(pair.near, Buffer.from('more'))).toBe(true);
+});
+
+test('L5 through the stand-in for a connection too, what the kernel has not taken is not said to be taken', async () => {
+  await using pair = await openPair();
+  pair.far.pause();
+  const guest = new Guest(pair.near);
+  guest.on('error', () => {});
+  let sent = 0;
+  // Each a little, as a frame is: Node's stream takes many of them before it asks for patience.
+  while (writeDirect(guest, piece(sent, 1_000))) expect(++sent).toBeLessThan(100_000);
+  expect(pair.near.writableLength).toBeLessThanOrEqual(1_000);
+  expect(guest.writableLength).toBeGreaterThan(0);
+  let length = 0;
+  pair.far.on('data', (data: Buffer) => (length += data.length));
+  pair.far.resume();
+  await eventually(() => length === (sent + 1) * 1_000, 'all is there');
+  expect(guest.writableLength).toBe(0);
+  expect(writeDirect(guest, piece(sent, 1_000))).toBe(true);
 });
 
 test('a peer that is gone closes the stream, as with any write; a closed one takes nothing, and throws nothing', async () => {

@@ -1,7 +1,8 @@
 /** Who begins by asking for an event stream leaves Node's HTTP server: byte for byte it must behave like any other connection. */
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { castVote, createPoll, type TestPoll } from '../support/api.ts';
+import type { Store } from '../../src/core/ports.ts';
+import { castVote, createPoll, manage, type TestPoll } from '../support/api.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
 const soon = (check: () => void) => vi.waitFor(check, { timeout: 5_000, interval: 10 });
@@ -134,6 +135,20 @@ test('L6 after the final results the body ends as chunks end, and then the conne
   await idle();
 });
 
+test.each([STREAM, 'accept: text/event-stream, */*\r\n'])('HTTP/1.0 gets no chunks (%j)', async (accept) => {
+  const own = await createPoll(server.graphql);
+  const line = await open();
+  line.socket.write(get(`/polls/${own.id}/stream`, accept).replace('HTTP/1.1', 'HTTP/1.0'));
+  await soon(() => expect(line.text).toContain('event: results'));
+  await manage(server.graphql, 'closePoll', own);
+  await soon(() => expect(line.ended).toBe(true));
+  const [head = '', body = ''] = line.text.split(/\r\n\r\n([\s\S]*)/);
+  expect(head).not.toMatch(/transfer-encoding/i);
+  expect(body).toMatch(/^retry: \d+\n:\n\nid: 1\nevent: results\n/);
+  expect(body).not.toContain('\r');
+  expect(body.endsWith('event: complete\ndata: \n\n')).toBe(true);
+});
+
 test('who ends its side has left', async () => {
   const line = await open();
   line.socket.write(streamOf(poll.id));
@@ -193,4 +208,37 @@ describe('at the end', () => {
     await soon(() => expect([silent.ended, stream.ended]).toEqual([true, true]));
     expect(stream.text).toContain('retry: ');
   });
+
+  test.each([STREAM, 'accept: */*\r\n'])(
+    'a stream to nothing that is sent away before that is known (%j)',
+    async (accept) => {
+      let reached = false;
+      let goOn = (): void => {};
+      const later = new Promise<void>((resolve) => (goOn = resolve));
+      const slowly = (store: Store): Store => {
+        const loadPoll = async (...args: Parameters<Store['loadPoll']>): ReturnType<Store['loadPoll']> => {
+          reached = true;
+          const state = await store.loadPoll(...args);
+          await later;
+          return state;
+        };
+        return Object.assign(Object.create(store), { loadPoll });
+      };
+      const faults: unknown[] = [];
+      const note = (error: unknown): void => void faults.push(error);
+      process.on('unhandledRejection', note);
+      const own = await startServer({}, { storeBehind: slowly });
+      const line = await open(own.url);
+      line.socket.write(get('/polls/aaaaaaaaaaaaaaaa/stream', accept));
+      await soon(() => expect(reached).toBe(true));
+      const stopped = own[Symbol.asyncDispose]();
+      goOn();
+      await stopped;
+      await new Promise(setImmediate);
+      process.off('unhandledRejection', note);
+      expect(faults).toEqual([]);
+      // Not for good: its client comes back, to whoever takes it then.
+      expect(line.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*retry: /);
+    },
+  );
 });

@@ -1,6 +1,7 @@
 /** Dead peers are found and dropped, on real sockets that open a subscription and then say nothing more. */
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
 import { castVote, createPoll } from '../support/api.ts';
 import { eventually, overEvents, overWebSocket } from '../support/peers.ts';
 import { startServer, type TestServer } from '../support/server.ts';
@@ -64,6 +65,17 @@ describe('liveness', () => {
     const { receipt } = await castVote(server.graphql, { pollId: poll.id, choiceIds: [poll.choiceIds[0]] });
     expect((await alive.next()).version).toBe(receipt.version);
     expect((await stream.next()).version).toBe(receipt.version);
+  });
+
+  test('a WebSocket whose upgrade asked for an event stream stays as well', async () => {
+    const headers = { accept: 'text/event-stream' };
+    const socket = new WebSocket(server.graphql.replace('http', 'ws'), 'graphql-transport-ws', { headers });
+    let closed = false;
+    socket.on('close', () => (closed = true));
+    await new Promise((resolve) => socket.once('open', resolve));
+    for (let ping = 0; ping < 4; ping++) await new Promise((resolve) => socket.once('ping', resolve));
+    expect(closed).toBe(false);
+    socket.terminate();
   });
 
   test('an event stream whose reader is stuck is dropped', async () => {

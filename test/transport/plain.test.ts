@@ -170,4 +170,21 @@ describe('the audience', () => {
     expect((await (await again).json()).isFinal).toBe(true);
     expect((await results(server.graphql, poll.id)).isFinal).toBe(true);
   });
+
+  test('L1 who comes back with a number of another process is told how many watch now', async () => {
+    const poll = await createPoll(server.graphql);
+    const query = `subscription { pollAudience(pollId: "${poll.id}") { watching } }`;
+    const abort = new AbortController();
+    const response = await get(`/graphql?query=${encodeURIComponent(query)}`, {
+      headers: { accept: 'text/event-stream', 'last-event-id': '0' },
+      signal: AbortSignal.any([abort.signal, AbortSignal.timeout(5_000)]),
+    });
+    let text = '';
+    for await (const piece of response.body ?? []) {
+      text += Buffer.from(piece).toString();
+      if (text.includes('"watching":0')) break;
+    }
+    abort.abort();
+    expect(text).toContain('"watching":0');
+  });
 });
