@@ -212,6 +212,7 @@ describe('shared in Redis', () => {
     expect(() => two.connect('school')).toThrow(RateLimitedError);
     await redis.restart();
     await two.knows(19);
+    await one.knows(19);
     expect(() => one.connect('school')).toThrow(RateLimitedError);
     await one.close();
     await two.close();
