@@ -38,6 +38,7 @@ export class Stream extends Outlet implements Peer {
   /** Called at the end of the connection. */
   onClose: Stop = () => {};
   private lastBacklog = 0;
+  private lastCursor = -1;
   private leave: Stop | null = null;
   private isOpen = false;
   private isOver = false;
@@ -164,8 +165,10 @@ export class Stream extends Outlet implements Peer {
   look(): boolean {
     if (!this.isOpen) return true;
     const backlog = this.backlog();
-    const stuck = backlog > 0 && backlog === this.lastBacklog;
+    // A newer update goes out when all before it was taken: as much may wait of it as of that one.
+    const stuck = backlog > 0 && backlog === this.lastBacklog && this.cursor === this.lastCursor;
     this.lastBacklog = backlog;
+    this.lastCursor = this.cursor;
     if (backlog === 0 && !this.isOver) this.write(BEAT);
     return !stuck;
   }

@@ -1,7 +1,10 @@
 /** Dead peers are found and dropped, on real sockets that open a subscription and then say nothing more. */
-import { connect, type Socket } from 'node:net';
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { connect, Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
+import { PLAIN } from '../../src/transport/dialect.ts';
+import { Stream } from '../../src/transport/stream.ts';
 import { castVote, createPoll } from '../support/api.ts';
 import { eventually, overEvents, overWebSocket } from '../support/peers.ts';
 import { startServer, type TestServer } from '../support/server.ts';
@@ -48,6 +51,21 @@ async function muteWatcher(pollId: string): Promise<Socket> {
   await seen('"version"');
   return socket;
 }
+
+test('L5 a stream whose reader takes one update after the other is not taken for stuck, however much of each waits', () => {
+  const line = new Socket();
+  let waits = 0;
+  Object.defineProperty(line, 'writableLength', { get: () => waits });
+  line.write = () => false;
+  const stream = new Stream(new ServerResponse(new IncomingMessage(line)), line, PLAIN, 'somewhere');
+  const payload = Buffer.from('{}');
+  stream.push({ cursor: 1, payload, final: false });
+  waits = 500;
+  expect(stream.look()).toBe(true);
+  stream.push({ cursor: 2, payload, final: false });
+  expect(stream.look()).toBe(true);
+  expect(stream.look()).toBe(false);
+});
 
 describe('liveness', () => {
   test('a WebSocket that answers no ping is dropped; those that do, or say anything, stay', async () => {
