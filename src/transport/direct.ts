@@ -1,6 +1,6 @@
 /**
- * Bytes handed to the kernel past Node's streams, which make a request object, a callback and a tick of each write: a third
- * of what a delivery costs outside of the kernel (`bench/README.md`).
+ * Bytes handed to the kernel past Node's streams, which make a request object, a callback and a tick of each write: a quarter
+ * of what a delivery costs outside of the kernel, and garbage (`bench/README.md`).
  *
  * `write` on the descriptor of the socket, which Node has set not to block, takes what there is room for. For all that is not
  * taken, and whatever goes wrong, the stream is there as ever: it waits for room, and it knows how to say that a peer is gone.
