@@ -1,7 +1,8 @@
 /**
- * How many watch each poll, over all instances. Each keeps a sign of life that runs out by itself, and its own numbers in
- * one hash a poll; changes are told on the poll's channel. A number carries the place in which it was reported, so that
- * an old one never overwrites a newer one, whichever way it came.
+ * How many watch each poll, over all instances; and, by the name of an address instead of a poll's id, how many places it
+ * has taken. Each instance keeps a sign of life that runs out by itself, and its own numbers in one hash a poll; changes are
+ * told on the poll's channel. A number carries the place in which it was reported, so that an old one never overwrites a
+ * newer one, whichever way it came.
  */
 import type { Clock, Log, Presence, Stop } from '../core/ports.ts';
 import type { Channels } from './channels.ts';
