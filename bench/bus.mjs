@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { openRedisBus } from '../dist/bus/redis.js';
+import { openRedisBus } from '../dist/bus/redis/open.js';
 import { systemClock } from '../dist/ops/clock.js';
 import { discard, scratch } from './lib/scratch.mjs';
 

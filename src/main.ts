@@ -9,7 +9,7 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { exportPoll, makeLog, recount, startApp } from './app.ts';
-import { type Config, readConfig, secretsIn } from './config.ts';
+import { type Config, readConfig, secretsIn } from './config/config.ts';
 import { PollcastError } from './core/errors.ts';
 import type { Log } from './core/ports.ts';
 import { openLine, startWorkers } from './workers.ts';

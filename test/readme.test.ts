@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readConfig } from '../src/config.ts';
+import { readConfig } from '../src/config/config.ts';
 import { castVote, createPoll, manage } from './support/api.ts';
 import { temporaryFolder } from './support/folders.ts';
 import { eventually } from './support/peers.ts';

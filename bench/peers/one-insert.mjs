@@ -1,6 +1,6 @@
 // Pollcast itself, but every vote is a transaction of its own, as most servers do it: side by side over the same pool of connections.
 import { makeLog, startApp } from '../../dist/app.js';
-import { readConfig } from '../../dist/config.js';
+import { readConfig } from '../../dist/config/config.js';
 
 const alone = (store) => ({
   ...store,

@@ -4,9 +4,9 @@
  */
 import type { PollcastError } from '../core/errors.ts';
 import type { Clock } from '../core/ports.ts';
-import type { Outlet, Update } from './mailbox.ts';
-import type { Pace } from './pace.ts';
-import type { SlowReaders } from './slow.ts';
+import type { Pace } from './broadcast-queue.ts';
+import type { SlowReaders } from './slow-readers.ts';
+import type { Outlet, Update } from './subscriber.ts';
 import { makeThrottle } from './throttle.ts';
 
 const SLICE = 500;

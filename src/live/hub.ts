@@ -6,17 +6,17 @@
 import { NotFoundError, pollNotFound } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
 import type { Bus, Clock, Log, PollChange, PollNews, PollState, Presence, Stop, Store } from '../core/ports.ts';
-import { Outlet } from './mailbox.ts';
-import { type Known, makeMemory } from './memory.ts';
-import { makePace } from './pace.ts';
-import { makeReconciler } from './reconcile.ts';
-import { makeSlowReaders } from './slow.ts';
-import { makeTeller } from './teller.ts';
-import type { PollView, Watch } from './watch.ts';
-import { type HubStats, makeWatched, type Watched } from './watched.ts';
+import { makeTeller } from './announcer.ts';
+import { makePace } from './broadcast-queue.ts';
+import { type Known, makeMemory } from './poll-cache.ts';
+import { makeReconciler } from './reconciler.ts';
+import { makeSlowReaders } from './slow-readers.ts';
+import { Outlet } from './subscriber.ts';
+import type { PollView, Watch } from './subscription.ts';
+import { type HubStats, makeWatched, type Watched } from './watched-poll.ts';
 
-export type { PollView, Topic, Watch } from './watch.ts';
-export type { HubStats } from './watched.ts';
+export type { PollView, Topic, Watch } from './subscription.ts';
+export type { HubStats } from './watched-poll.ts';
 
 export interface Hub {
   /** The poll's settings, perhaps a moment old: good for checking a ballot, whose revision is checked again at the commit. */

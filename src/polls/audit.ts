@@ -3,10 +3,11 @@
  * kept apart and bounded, so that nobody fills the disk with it: 100 entries a poll an hour, the rest is counted, and
  * the database is asked once a second at most, however many are refused.
  */
-import { requireManager, type Viewer } from '../access/viewer.ts';
+
 import { type ErrorCode, PollcastError } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
 import type { AuditNote, AuditRecord, Clock, Log, Stop, Store } from '../core/ports.ts';
+import { requireManager, type Viewer } from '../identity/viewer.ts';
 
 export interface Audit {
   /** An accepted action, to go into the transaction that does it. */

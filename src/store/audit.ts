@@ -1,8 +1,8 @@
 /** Who did what to a poll, and who was refused. */
 import { and, desc, eq, gt, lt, ne, sql } from 'drizzle-orm';
 import type { AuditNote, AuditRecord } from '../core/ports.ts';
-import type { Tx } from './open.ts';
-import { outcomeOf } from './records.ts';
+import type { Tx } from './database/open.ts';
+import { outcomeOf } from './rows.ts';
 import { audit } from './tables.ts';
 
 export async function keep(tx: Tx, pollId: string, notes: readonly AuditNote[]): Promise<void> {

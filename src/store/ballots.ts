@@ -1,7 +1,7 @@
 /** Ballots one by one and page by page; the hot way in is `cast.ts`. */
 import { and, eq, gt, lte, sql } from 'drizzle-orm';
 import type { BallotRecord, PollChange } from '../core/ports.ts';
-import type { Tx } from './open.ts';
+import type { Tx } from './database/open.ts';
 import { ballots, polls, tallies, voterCodes } from './tables.ts';
 
 export async function retract(tx: Tx, pollId: string, voterKey: string, nowMs: number): Promise<PollChange | null> {

@@ -13,8 +13,8 @@
 
 import { POLL_STATUSES, type PollStatus } from '../core/poll.ts';
 import type { BallotEntry, BatchResult, CastOutcome, PollChange } from '../core/ports.ts';
-import type { Database } from './open.ts';
-import { number, oneOf, text } from './records.ts';
+import type { Database } from './database/open.ts';
+import { number, oneOf, text } from './rows.ts';
 
 const cast = (coded: boolean): string => `
 WITH input AS MATERIALIZED (

@@ -1,7 +1,7 @@
 /** The proof of V6: all ballots counted again. */
 import type { Discrepancy, Store } from '../core/ports.ts';
-import type { Database } from './open.ts';
-import { number, text } from './records.ts';
+import type { Database } from './database/open.ts';
+import { number, text } from './rows.ts';
 
 const RECOUNT_MS = 3_600_000;
 const RECOUNT = `

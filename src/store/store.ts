@@ -7,11 +7,11 @@ import type { Counts } from '../core/tally.ts';
 import * as audits from './audit.ts';
 import { page, retract } from './ballots.ts';
 import { castBallots } from './cast.ts';
-import { type Database, openDatabase, type Tx } from './open.ts';
-import { number, readCounts, readPoll, text } from './records.ts';
+import { isCollision, isLoss, isTrouble } from './database/errors.ts';
+import { type Database, openDatabase, type Tx } from './database/open.ts';
 import { recount } from './recount.ts';
+import { number, readCounts, readPoll, text } from './rows.ts';
 import { audit, ballots, polls, tallies, voterCodes } from './tables.ts';
-import { isCollision, isLoss, isTrouble } from './trouble.ts';
 
 const TRIES = 5;
 /** Dropping the ballots of a large poll takes its time. */

@@ -10,7 +10,7 @@ import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import type { Log } from '../../src/core/ports.ts';
-import { schema } from '../../src/graphql/schema.ts';
+import { schema } from '../../src/graphql/schema/schema.ts';
 import { ask, castVote, createPoll, newVoter, results } from '../support/api.ts';
 import { leakIn, NASTY_TEXTS, withRaw } from '../support/nasty.ts';
 import { type KnownPoll, type Operation, operationFrom, type World } from '../support/operations.ts';

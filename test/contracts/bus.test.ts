@@ -2,7 +2,7 @@
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { makeLocalBus } from '../../src/bus/local.ts';
-import { openRedisBus } from '../../src/bus/redis.ts';
+import { openRedisBus } from '../../src/bus/redis/open.ts';
 import type { Bus, Log, PollNews, Presence } from '../../src/core/ports.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import { eventually, Inbox } from '../support/peers.ts';

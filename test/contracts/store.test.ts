@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { newSettings, type Poll, type PollInput } from '../../src/core/poll.ts';
 import type { AuditNote, BallotEntry, PollState, Store } from '../../src/core/ports.ts';
-import { openDatabase } from '../../src/store/open.ts';
+import { openDatabase } from '../../src/store/database/open.ts';
 import { makeStore, openStore } from '../../src/store/store.ts';
 import { BACKENDS, type Backend } from '../support/backends.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -458,7 +458,7 @@ describe('opening', () => {
   test('a data folder is one process’s alone: a second one is told who holds it', async () => {
     using folder = temporaryFolder();
     const where = { databaseUrl: null, dataDir: folder.path };
-    const { lockFolder } = await import('../../src/store/lock.ts');
+    const { lockFolder } = await import('../../src/store/database/folder-lock.ts');
     const { spawn } = await import('node:child_process');
     const other = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
     const { readFileSync, writeFileSync } = await import('node:fs');
@@ -489,7 +489,7 @@ describe('opening', () => {
       `${folder.path}/pollcast.lock`,
       JSON.stringify({ pid: 2 ** 22 - 3, host: hostname(), started: '1', since: 'x' }),
     );
-    const module = new URL('../../dist/store/lock.js', import.meta.url).href;
+    const module = new URL('../../dist/store/database/folder-lock.js', import.meta.url).href;
     const script = `import(${JSON.stringify(module)}).then(({ lockFolder }) => {
       try { lockFolder(${JSON.stringify(folder.path)}); console.log('got it'); } catch (error) { console.log(error.message); }
       process.stdin.resume();

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { readConfig } from '../../src/config.ts';
+import { readConfig } from '../../src/config/config.ts';
 import { ROOT } from '../support/server.ts';
 
 const read = (name: string): string => readFileSync(join(ROOT, name), 'utf8');

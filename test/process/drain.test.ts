@@ -2,7 +2,7 @@
 import { get, Agent as HttpAgent, request } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { makeVoters } from '../../src/access/voters.ts';
+import { makeVoters } from '../../src/identity/voter-keys.ts';
 import { castVote, createPoll, results } from '../support/api.ts';
 import { freshDatabase } from '../support/database.ts';
 import { eventually, overEvents, overWebSocket } from '../support/peers.ts';

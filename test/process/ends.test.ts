@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readConfig } from '../../src/config.ts';
+import { readConfig } from '../../src/config/config.ts';
 import { castVote, createPoll, results } from '../support/api.ts';
 import { temporaryFolder } from '../support/folders.ts';
 import { overEvents, overWebSocket } from '../support/peers.ts';
@@ -210,7 +210,7 @@ describe('clean ends', PATIENCE, () => {
     // With somebody watching on each transport when it stops.
     const script = `
       import { startApp } from ${JSON.stringify(new URL('../../dist/app.js', import.meta.url).href)};
-      import { readConfig } from ${JSON.stringify(new URL('../../dist/config.js', import.meta.url).href)};
+      import { readConfig } from ${JSON.stringify(new URL('../../dist/config/config.js', import.meta.url).href)};
       const app = await startApp(readConfig({ PORT: '0', DATA_DIR: ${JSON.stringify(folder.path)}, LOG_LEVEL: 'error', DRAIN_MS: '100' }));
       console.log(app.url);
       process.stdin.once('data', async () => {

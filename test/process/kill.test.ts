@@ -1,6 +1,6 @@
 /** kill -9 in the middle of a flood of votes: every acknowledged vote is there, none twice, and the server starts again by itself. */
 import { expect, test } from 'vitest';
-import { makeVoters } from '../../src/access/voters.ts';
+import { makeVoters } from '../../src/identity/voter-keys.ts';
 import { castVote, createPoll, results } from '../support/api.ts';
 import { BACKENDS } from '../support/backends.ts';
 import { spawnServer, TEST_SECRET } from '../support/server.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type App, type Parts, startApp } from '../../src/app.ts';
-import { readConfig } from '../../src/config.ts';
+import { readConfig } from '../../src/config/config.ts';
 import { dataFolder, temporaryFolder } from './folders.ts';
 
 export const ROOT = new URL('../..', import.meta.url).pathname;

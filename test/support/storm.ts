@@ -8,7 +8,7 @@ import { createClient } from 'graphql-ws';
 import postgres from 'postgres';
 import { expect } from 'vitest';
 import { WebSocket } from 'ws';
-import { makeVoters } from '../../src/access/voters.ts';
+import { makeVoters } from '../../src/identity/voter-keys.ts';
 import { openStore } from '../../src/store/store.ts';
 import { createPoll, manage, type ResultsAnswer, results, type TestPoll } from './api.ts';
 import { eventually } from './peers.ts';

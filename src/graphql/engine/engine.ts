@@ -1,0 +1,20 @@
+/**
+ * The one engine of all transports: parses, checks and validates a document once and remembers it, executes operations,
+ * and starts subscriptions on the hub. Whatever leaves it has its errors masked.
+ */
+import type { GraphQLSchema } from 'graphql';
+import type { Log } from '../../core/ports.ts';
+import { schema } from '../schema/schema.ts';
+import { type Documents, makeDocuments } from './documents.ts';
+import { type Executor, makeExecutor } from './executor.ts';
+import { makeWatching, type Watching } from './subscribe.ts';
+
+export interface Engine extends Documents, Executor, Watching {
+  readonly schema: GraphQLSchema;
+}
+
+export function makeEngine(log: Log): Engine {
+  const documents = makeDocuments(log);
+  const executor = makeExecutor(log);
+  return { schema, ...documents, ...executor, ...makeWatching(documents, executor) };
+}

@@ -1,0 +1,106 @@
+/** The schema builder: Pothos with its errors and relay plugins, and what every resolver gets. */
+import SchemaBuilder from '@pothos/core';
+import ErrorsPlugin from '@pothos/plugin-errors';
+import RelayPlugin from '@pothos/plugin-relay';
+import { GraphQLError } from 'graphql';
+import type { ShownAs } from '../../core/visibility.ts';
+import type { Accounts } from '../../identity/accounts.ts';
+import type { Viewer } from '../../identity/viewer.ts';
+import type { Voters } from '../../identity/voter-keys.ts';
+import type { Rates } from '../../limits/rate-limits.ts';
+import type { Hub, PollView } from '../../live/hub.ts';
+import type { Audit } from '../../polls/audit.ts';
+import type { Exports } from '../../polls/export.ts';
+import type { Manage } from '../../polls/manage/polls.ts';
+import type { Codes } from '../../polls/manage/voter-codes.ts';
+import type { Anomalies } from '../../polls/votes/anomalies.ts';
+import type { Intake } from '../../polls/votes/cast.ts';
+
+/** The use cases that resolvers call. */
+export interface Services {
+  readonly intake: Intake;
+  readonly manage: Manage;
+  readonly codes: Codes;
+  readonly audit: Audit;
+  readonly anomalies: Anomalies;
+  readonly exports: Exports;
+  readonly hub: Hub;
+  readonly voters: Voters;
+  /** Null: this server knows no accounts. */
+  readonly accounts: Accounts | null;
+  readonly rates: Rates;
+}
+
+/** Where an operation came from. */
+export interface Origin {
+  /** What names it in log lines. Asking may cost something. */
+  readonly logFields: object;
+}
+
+/** One operation's context: who asks, and what they may call. */
+export interface Context {
+  readonly services: Services;
+  readonly viewer: Viewer;
+  /** The network that the caller is counted by; empty for a group. */
+  readonly address: string;
+  /** Keeps a new voter token for the viewer, where the transport can (a browser's cookie). True: the caller need not see it. */
+  readonly keepVoterToken: ((token: string) => boolean) | null;
+  /** Where the poll stands, given to a query that waited for it with a whole group; null: it is gone; else why it cannot be read. */
+  readonly standing?: PollView | GraphQLError | null;
+  /** As whom a whole group is shown results; null: as the viewer. */
+  readonly shownAs?: ShownAs | null;
+  /** The voter token that came with the request itself, to be given back; null where a cookie holds it. */
+  readonly voterToken: string | null;
+  /** Null for what is run for a whole group. */
+  readonly origin: Origin | null;
+}
+
+export const builder = new SchemaBuilder<{
+  Context: Context;
+  DefaultFieldNullability: false;
+  DefaultEdgesNullability: { list: false; items: false };
+  DefaultNodeNullability: false;
+  DefaultInputFieldRequiredness: false;
+  Scalars: {
+    DateTime: { Input: Date; Output: Date };
+    ID: { Input: string; Output: string };
+  };
+}>({
+  plugins: [ErrorsPlugin, RelayPlugin],
+  defaultFieldNullability: false,
+  errors: { directResult: true, defaultTypes: [] },
+  relay: {
+    edgesFieldOptions: { description: 'The page, in order.', nullable: { list: false, items: false } },
+    nodeQueryOptions: false,
+    nodesQueryOptions: false,
+    pageInfoTypeOptions: { description: 'Where a page stands in the whole list.' },
+    hasNextPageFieldOptions: { description: 'Whether there is more after this page.' },
+    hasPreviousPageFieldOptions: { description: 'Always false: the list is paged forwards only.' },
+    startCursorFieldOptions: { description: 'Cursor of the first edge; null on an empty page.' },
+    endCursorFieldOptions: { description: 'Cursor of the last edge: `after` of the next page. Null on an empty page.' },
+    cursorFieldOptions: { description: 'Where this edge stands: give it as `after` to go on behind it.' },
+    nodeFieldOptions: { description: 'What stands here.', nullable: false },
+    pageInfoFieldOptions: { description: 'Where this page stands in the whole list.' },
+  },
+});
+
+const FIRST_INSTANT = 0;
+export const LAST_INSTANT = Date.parse('9999-12-31T23:59:59.999Z');
+
+builder.scalarType('DateTime', {
+  description:
+    'An instant in UTC, ISO 8601 with milliseconds: `2026-11-22T18:00:00.000Z`. Input may carry any offset, and lies in the years 1970 to 9999.',
+  serialize: (value) => value.toISOString(),
+  parseValue(value) {
+    const form = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+    const instant = typeof value === 'string' && form.test(value) ? new Date(value) : null;
+    if (instant === null || Number.isNaN(instant.getTime())) {
+      throw new GraphQLError('DateTime: must be an ISO 8601 instant with an offset, such as "2026-11-22T18:00:00Z".');
+    }
+    // What four digits cannot name the database does not take, and a year below 100 it gives back as another one.
+    if (instant.getTime() < FIRST_INSTANT || instant.getTime() > LAST_INSTANT) {
+      throw new GraphQLError('DateTime: must lie in the years 1970 to 9999 of UTC.');
+    }
+    return instant;
+  },
+});

@@ -1,0 +1,100 @@
+/**
+ * Watched polls are compared with the database, a thousand in one query: every few seconds, and whenever something may have
+ * been missed. What other instances did is seen here, whatever was announced and whatever was lost (M2). Never two at once.
+ */
+import type { Clock, Log, Stop, Store } from '../core/ports.ts';
+import type { Known, Memory } from './poll-cache.ts';
+
+/** Instances that lost the bus together do not ask together. */
+const JITTER_MS = 100;
+/** 10 000 in one query keep the event loop for 17 ms, in ten queries for 3 ms each, and cost half as much. */
+const AT_ONCE = 1_000;
+/** Looks at polls that are behind, side by side. */
+const LOOKS = 8;
+
+export interface Reconciler {
+  /** Compares this one soon, together with all others that are asked for by then. */
+  soon(known: Known): void;
+  stop: Stop;
+}
+
+export function makeReconciler(options: {
+  readonly store: Store;
+  readonly memory: Memory;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly everyMs: number;
+  readonly watched: () => readonly Known[];
+}): Reconciler {
+  const { store, memory, clock, log } = options;
+  let wanted = new Set<Known>();
+  let waiting: Stop | null = null;
+  let running = false;
+  let stopped = false;
+  // Nobody else writes there.
+  const stopRounds = store.exclusive
+    ? () => {}
+    : clock.every(options.everyMs, () => {
+        if (!running) void run(options.watched());
+      });
+
+  return {
+    soon(known) {
+      wanted.add(known);
+      wait();
+    },
+    stop() {
+      stopped = true;
+      stopRounds();
+      waiting?.();
+    },
+  };
+
+  function wait(): void {
+    if (waiting !== null || running || stopped || wanted.size === 0) return;
+    waiting = clock.after(Math.random() * JITTER_MS, () => {
+      waiting = null;
+      const polls = [...wanted];
+      wanted = new Set();
+      void run(polls);
+    });
+  }
+
+  async function run(polls: readonly Known[]): Promise<void> {
+    if (polls.length === 0) return;
+    if (running) {
+      for (const known of polls) wanted.add(known);
+      return;
+    }
+    running = true;
+    try {
+      const behind: Known[] = [];
+      for (let from = 0; from < polls.length && !stopped; from += AT_ONCE) {
+        behind.push(...(await compare(polls.slice(from, from + AT_ONCE))));
+      }
+      const look = async (): Promise<void> => {
+        for (let known = behind.pop(); known !== undefined; known = behind.pop()) await memory.fresh(known);
+      };
+      await Promise.all(Array.from({ length: LOOKS }, look));
+    } catch (error) {
+      log.warn({ err: error }, 'watched polls could not be compared with the database; the next look comes');
+    } finally {
+      running = false;
+      wait();
+    }
+  }
+
+  /** Those that the database has otherwise. */
+  async function compare(polls: readonly Known[]): Promise<Known[]> {
+    const before = polls.map(({ state }) => state);
+    const cursors = await store.cursors(polls.map(({ id }) => id));
+    return polls.filter((known, index) => {
+      const now = cursors.get(known.id);
+      if (known.state === null) return false;
+      // Gone, or gone back, unless it moved while we looked.
+      const odd = now === undefined || (known.state === before[index] && now.version < known.state.version);
+      if (odd) memory.doubt(known);
+      return (now !== undefined && memory.claim(known, now.version, now.revision)) || odd;
+    });
+  }
+}

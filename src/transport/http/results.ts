@@ -1,0 +1,150 @@
+/** A poll's results without GraphQL, for `fetch`, `curl`, CDNs and `EventSource`. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { GraphQLError } from 'graphql';
+import { type ErrorCode, HTTP_STATUS, InvalidInputError, PollcastError } from '../../core/errors.ts';
+import type { Clock } from '../../core/ports.ts';
+import type { Engine } from '../../graphql/engine/engine.ts';
+import type { Context } from '../../graphql/schema/builder.ts';
+import { asGraphQLError } from '../../graphql/schema/errors.ts';
+import { withinSession } from '../../identity/viewer.ts';
+import { LIMITS } from '../../limits/limits.ts';
+import type { Watch } from '../../live/hub.ts';
+import type { ExportFormat } from '../../polls/export.ts';
+import type { EventStreams } from '../events/streams.ts';
+import type { Polling, Waiting } from '../polling/long-polls.ts';
+import { sendErrors } from '../request/reply.ts';
+import { exportFormat, sendExport } from './export.ts';
+
+/** Only the path counts. */
+const ORIGIN = 'http://localhost';
+
+export interface Plain {
+  /** Answers `/polls/{id}/results`, `/polls/{id}/stream` and `/polls/{id}/export.csv` or `.json`; false: it is none of them. */
+  handle(request: IncomingMessage, response: ServerResponse, context: Context): boolean;
+}
+
+export function makePlain(engine: Engine, polling: Polling, streams: EventStreams, clock: Clock): Plain {
+  return {
+    handle(request, response, context) {
+      if (!URL.canParse(request.url ?? '/', ORIGIN)) return false;
+      const url = new URL(request.url ?? '/', ORIGIN);
+      const [, id, what, extension] =
+        /^\/polls\/([^/]{1,64})\/(results|stream|export\.(csv|json))$/.exec(url.pathname) ?? [];
+      if (id === undefined) return false;
+      const format = exportFormat(extension);
+      // A stream has no end to stop before, and its bytes would follow the head that was asked for.
+      const takesHead = what === 'results';
+      if (request.method !== 'GET' && (request.method !== 'HEAD' || !takesHead)) {
+        response.setHeader('allow', takesHead ? 'GET, HEAD' : 'GET');
+        refuse(response, [new GraphQLError('Only GET is possible here.')], 405);
+        return true;
+      }
+      const go = (): void => {
+        if (response.destroyed) return;
+        if (format !== null) file(response, id, format, context);
+        else if (what === 'stream') stream(request, response, id, context);
+        else answer(request, response, id, context, url.searchParams);
+      };
+      const failed = (error: unknown): void => refuse(response, [engine.mask(error, context.origin)]);
+      const counted = context.services.rates.operation(context.address, LIMITS.plainCost);
+      if (counted !== null) {
+        counted.then(go).catch(failed);
+        return true;
+      }
+      try {
+        go();
+      } catch (error) {
+        failed(error);
+      }
+      return true;
+    },
+  };
+
+  function startOf(id: string, context: Context, presence: Watch['presence']): Waiting['start'] {
+    return async (outlet, after) => {
+      try {
+        return await engine.watchPlain(id, context, outlet, after, presence);
+      } catch (error) {
+        return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin)];
+      }
+    };
+  }
+
+  function file(response: ServerResponse, id: string, format: ExportFormat, context: Context): void {
+    sendExport(response, context, id, format).catch((error: unknown) => {
+      const shown = error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin);
+      if (response.headersSent) response.destroy();
+      else refuse(response, [shown]);
+    });
+  }
+
+  function stream(request: IncomingMessage, response: ServerResponse, id: string, context: Context): void {
+    const start = startOf(id, context, 'staying');
+    const watcher = { start, address: context.address, expiresAt: context.viewer.account?.expiresAt ?? null };
+    streams.plain(request, response, watcher, (errors) => refuse(response, errors));
+  }
+
+  function answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    id: string,
+    context: Context,
+    params: URLSearchParams,
+  ): void {
+    const asked = readWhole(params, 'afterVersion', Number.MAX_SAFE_INTEGER);
+    const waitMs = readWhole(params, 'waitMs', LIMITS.waitMs) ?? 0;
+    if (waitMs > 0 && asked === null)
+      throw new InvalidInputError('waitMs: takes afterVersion, the version that you have.');
+    if (waitMs > 0) holdPlace(response, context);
+    const after = asked ?? versionOf(request.headers['if-none-match']);
+    // A second in a CDN absorbs a crowd; an answer that was waited for belongs to who waited.
+    const isPublic = (): boolean => {
+      const poll = context.services.hub.known(id)?.poll;
+      return poll?.resultsVisibility === 'ALWAYS' && poll.status !== 'DRAFT';
+    };
+    const cache = (): string => (waitMs > 0 ? 'no-store' : isPublic() ? 'public, max-age=1' : 'private, no-store');
+    polling.wait(request, response, {
+      start: startOf(id, context, waitMs > 0 ? 'returning' : 'none'),
+      after,
+      waitMs: withinSession(waitMs, context.viewer, clock),
+      answer: ({ cursor, payload }) =>
+        response
+          .writeHead(200, {
+            'content-type': 'application/json; charset=utf-8',
+            'content-length': payload.length,
+            'cache-control': cache(),
+            etag: `"v${cursor}"`,
+          })
+          .end(request.method === 'HEAD' ? undefined : payload),
+      nothing: () => response.writeHead(304, { 'cache-control': cache(), etag: `"v${after}"` }).end(),
+      refuse: (errors) => refuse(response, errors),
+    });
+  }
+}
+
+/** Until it is answered. Throws `RateLimitedError` where its address has none left. */
+function holdPlace(response: ServerResponse, { services, address }: Context): void {
+  services.rates.connect(address);
+  response.on('close', () => services.rates.disconnect(address));
+}
+
+/** The version in an entity tag of ours; a weak one (a proxy may weaken it) names it as well. */
+function versionOf(header: string | undefined): number | null {
+  const version = /^\s*(?:W\/)?"v(\d{1,10})"\s*$/.exec(header ?? '')?.[1];
+  return version === undefined ? null : Number(version);
+}
+
+function readWhole(params: URLSearchParams, name: string, most: number): number | null {
+  const text = params.get(name);
+  if (text === null) return null;
+  if (!/^\d{1,15}$/.test(text) || Number(text) > most) {
+    throw new InvalidInputError(`${name}: "${text.slice(0, 40)}" must be a whole number from 0 to ${most}.`);
+  }
+  return Number(text);
+}
+
+function refuse(response: ServerResponse, errors: readonly GraphQLError[], status?: number): void {
+  const code = errors[0]?.extensions.code;
+  const known = typeof code === 'string' && Object.hasOwn(HTTP_STATUS, code) ? HTTP_STATUS[code as ErrorCode] : 500;
+  sendErrors(response, status ?? known, errors);
+}
