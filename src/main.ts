@@ -9,10 +9,12 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { exportPoll, makeLog, recount, startApp } from './app.ts';
-import { type Config, readConfig, secretsIn } from './config/config.ts';
+import { startWorkers } from './cluster/primary.ts';
+import { connectToPrimary } from './cluster/worker.ts';
+import { type Config, readConfig } from './config/config.ts';
+import { secretsIn } from './config/redact.ts';
 import { PollcastError } from './core/errors.ts';
-import type { Log } from './core/ports.ts';
-import { openLine, startWorkers } from './workers.ts';
+import type { Log } from './ports/log.ts';
 
 const USAGE = `Usage: pollcast [command]
 
@@ -24,7 +26,7 @@ const USAGE = `Usage: pollcast [command]
 The environment is described in README.md.`;
 
 /** Null where this process is not one of several workers. */
-const line = openLine();
+const primary = connectToPrimary();
 
 async function main(): Promise<void> {
   const [command = 'serve', ...rest] = process.argv.slice(2);
@@ -73,19 +75,19 @@ async function serve(config: Config): Promise<void> {
   const { stdout } = process;
   const log = makeLog(config.logLevel, stdout.isTTY === true, {
     secrets: secretsIn(process.env),
-    ...(line === null ? {} : { worker: line.worker }),
+    ...(primary === null ? {} : { worker: primary.worker }),
   });
-  process.on('unhandledRejection', (error) => log.error({ err: error }, 'a fault that nobody caught'));
-  const running = config.workers > 1 && line === null ? startWorkers(config.workers, log) : startOne(config, log);
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled promise rejection'));
+  const running = config.workers > 1 && primary === null ? startWorkers(config.workers, log) : startOne(config, log);
   let stopping = false;
   const leave = (signal: string): void => {
     if (stopping) {
       // A second signal: leave at once. A worker hears of each from the terminal and from its primary; it goes with that.
-      if (line === null) process.exit(1);
+      if (primary === null) process.exit(1);
       return;
     }
     stopping = true;
-    if (line === null) stdout.write(`${signal}: finishing and closing; a second signal leaves at once.\n`);
+    if (primary === null) stdout.write(`${signal}: finishing and closing; a second signal leaves at once.\n`);
     running.stop().then(
       () => process.exit(0),
       () => process.exit(1),
@@ -94,17 +96,17 @@ async function serve(config: Config): Promise<void> {
   // From the first moment on: a signal while it starts must not leave the data folder locked.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => leave(signal));
   const url = await running.started;
-  if (line !== null) return;
+  if (primary !== null) return;
   const where = config.databaseUrl === null ? `PGlite in ${config.dataDir}` : 'Postgres';
   const many = config.workers === 1 ? '' : ` with ${config.workers} workers`;
   stdout.write(`Pollcast is running on ${where}${many}. Open ${url}/graphql\n`);
 }
 
 function startOne(config: Config, log: Log): Running {
-  const starting = startApp(config, { log, ...(line === null ? {} : { gather: line.gather }) });
+  const starting = startApp(config, { log, ...(primary === null ? {} : { gather: primary.gather }) });
   return {
     started: starting.then((app) => {
-      line?.ready(app.url, app.metrics);
+      primary?.ready(app.url, app.metrics);
       return app.url;
     }),
     stop: () => starting.then((app) => app.stop()),
@@ -128,7 +130,7 @@ main().catch(async (error: unknown) => {
         ? (error.stack ?? error.message)
         : String(error);
   // The primary says it, once for all workers.
-  if (line === null) process.stderr.write(`pollcast: ${text}\n`);
-  else await line.failed(text);
+  if (primary === null) process.stderr.write(`pollcast: ${text}\n`);
+  else await primary.failed(text);
   process.exit(1);
 });

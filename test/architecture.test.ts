@@ -5,9 +5,17 @@ import { expect, test } from 'vitest';
 import { ROOT } from './support/server.ts';
 
 const SRC = join(ROOT, 'src');
-const FLOORS = ['main', 'workers', 'app', 'transport', 'graphql', 'access+polls', 'live', 'core'];
+/** The rooms of docs/architecture.md, top first, each with the rooms that its line allows besides. */
+const ROOMS = readRooms(readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8'));
 const SIDE_DOORS = ['store', 'bus', 'ops'];
-const APART = ['client', 'web', 'demo'];
+
+function readRooms(text: string): { readonly room: string; readonly only: readonly string[] | null }[] {
+  const list = text.slice(text.indexOf('## Rooms'), text.indexOf('Side doors:'));
+  return [...list.matchAll(/^- `(\w+)`: ([^\n]*(?:\n {2}[^\n]*)*)/gm)].map(([, room = '', line = '']) => {
+    const only = /\[only ([\w, ]+)\]/.exec(line)?.[1];
+    return { room, only: only === undefined ? null : only.split(', ') };
+  });
+}
 
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
 
@@ -20,25 +28,20 @@ function imports(file: string): string[] {
 
 const roomOf = (file: string): string => (file.includes('/') ? (file.split('/')[0] ?? '') : file.replace('.ts', ''));
 
-/** `access` and `polls` stand on `live`; `polls` also on `access`. */
 function mayImport(from: string, to: string): boolean {
   if (from === to || to === 'core') return true;
-  if (APART.includes(from) || APART.includes(to)) return from === 'web' && to === 'client';
-  if (SIDE_DOORS.includes(to)) return from === 'app';
-  if (SIDE_DOORS.includes(from)) return false;
+  if (SIDE_DOORS.includes(from)) return to === 'ports';
   if (from === 'config') return false;
-  // The primary knows nothing of the server that its workers run.
-  if (from === 'workers') return false;
-  if (to === 'config') return from === 'main' || from === 'app';
-  if (from === 'access') return false;
-  if (from === 'live') return false;
-  const order = ['main', 'workers', 'app', 'transport', 'graphql', 'polls', 'access', 'live'];
-  return order.indexOf(from) < order.indexOf(to);
+  if (SIDE_DOORS.includes(to) || to === 'config') return ['main', 'commands', 'app'].includes(from);
+  const rooms = ROOMS.map(({ room }) => room);
+  const only = ROOMS[rooms.indexOf(from)]?.only ?? null;
+  return only === null ? rooms.indexOf(from) < rooms.indexOf(to) : only.includes(to);
 }
 
-test('every room is known', () => {
-  const known = new Set([...FLOORS.flatMap((floor) => floor.split('+')), ...SIDE_DOORS, ...APART, 'config']);
+test('every room stands in docs/architecture.md', () => {
+  const known = new Set([...ROOMS.map(({ room }) => room), ...SIDE_DOORS, 'config']);
   expect(files.map(roomOf).filter((room) => !known.has(room))).toEqual([]);
+  expect(ROOMS.length).toBeGreaterThan(9);
   expect(files.length).toBeGreaterThan(30);
 });
 
@@ -72,14 +75,14 @@ test('core is pure: it imports nothing but itself', () => {
   expect(outside).toEqual([]);
 });
 
-test('only main.ts reads the environment, arguments or signals, and time comes from the clock', () => {
+test('only main.ts and commands/ read the environment, arguments or signals, and time comes from the clock', () => {
   const wrong = files
-    .filter((file) => !APART.includes(roomOf(file)) && file !== 'main.ts' && roomOf(file) !== 'ops')
+    .filter((file) => file !== 'main.ts' && !['commands', 'ops'].includes(roomOf(file)))
     .filter((file) => {
       const source = readFileSync(join(SRC, file), 'utf8');
       return (
         /process\.(env|argv|on|exit|std)/.test(source) ||
-        (/Date\.now\(|new Date\(\)/.test(source) && file !== 'store/lock.ts')
+        (/Date\.now\(|new Date\(\)/.test(source) && file !== 'store/database/folder-lock.ts')
       );
     });
   expect(wrong).toEqual([]);

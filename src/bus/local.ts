@@ -1,5 +1,6 @@
 /** One instance alone: there is nobody to tell, and who watches here is all who watch. */
-import type { Bus, Presence } from '../core/ports.ts';
+import type { Bus } from '../ports/bus.ts';
+import type { Presence } from '../ports/presence.ts';
 
 export function makeLocalBus(): Bus {
   return {

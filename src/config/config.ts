@@ -1,7 +1,4 @@
 /** The environment becomes one frozen, typed Config; every mistake is named at once. */
-import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { InvalidInputError } from '../core/errors.ts';
 import { type AccessConfig, readAccess } from './access.ts';
 
@@ -99,36 +96,4 @@ function wrongRedisUrl(text: string): string | null {
   if (!/^\/?\d{0,5}$/.test(url.pathname)) return 'after the host only the number of a database may follow';
   if (url.search !== '' || url.hash !== '') return 'takes no options after ? or #';
   return null;
-}
-
-/** What the environment holds that must never be seen. */
-export function secretsIn(env: Environment): string[] {
-  const found = [env.SECRET ?? '', env.JWT_SECRET ?? ''];
-  for (const url of [env.DATABASE_URL, env.REDIS_URL]) {
-    const password = /^[^:]+:\/\/[^/@]*?:(.*)@/.exec(url ?? '')?.[1];
-    if (password === undefined) continue;
-    found.push(password);
-    try {
-      found.push(decodeURIComponent(password));
-    } catch {
-      // It is not encoded: it stands there as it is.
-    }
-  }
-  // A shorter one would blot out half of each line; inside of a URL it is known by its place.
-  return [...new Set(found)].filter((secret) => secret.length >= 6);
-}
-
-/** The secret from the configuration, else the one that was made for this data folder. The folder must be ours already. */
-export function readSecret(config: Config): string {
-  if (config.secret !== null) return config.secret;
-  const path = join(config.dataDir, 'secret');
-  mkdirSync(config.dataDir, { recursive: true });
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
-  }
-  const secret = randomBytes(32).toString('hex');
-  writeFileSync(path, `${secret}\n`, { mode: 0o600, flag: 'wx' });
-  return secret;
 }

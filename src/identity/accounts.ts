@@ -5,7 +5,8 @@
 import { createSecretKey } from 'node:crypto';
 import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose';
 import { UnavailableError } from '../core/errors.ts';
-import type { Clock, Log } from '../core/ports.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
 
 export const ROLES = ['admin', 'organizer'] as const;
 export type Role = (typeof ROLES)[number];

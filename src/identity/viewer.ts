@@ -2,7 +2,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { NotAllowedError, UnauthenticatedError } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
-import type { Clock } from '../core/ports.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { Account, Accounts, RefusedToken } from './accounts.ts';
 import type { Voters } from './voter-keys.ts';
 

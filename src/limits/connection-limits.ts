@@ -4,7 +4,9 @@
  * others cost nothing. The telling takes about a tenth of a second in which the others go by what they know: nobody waits
  * for Redis, and the limit is soft by that much.
  */
-import type { Places as Everywhere, Stop } from '../core/ports.ts';
+
+import type { Stop } from '../ports/clock.ts';
+import type { Places as Everywhere } from '../ports/presence.ts';
 
 const WORTH_TELLING = 1 / 50;
 

@@ -4,7 +4,8 @@
  */
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes, RLWrapperTimeouts } from 'rate-limiter-flexible';
 import { RateLimitedError } from '../core/errors.ts';
-import type { Log, Places } from '../core/ports.ts';
+import type { Log } from '../ports/log.ts';
+import type { Places } from '../ports/presence.ts';
 import { makePlaces } from './connection-limits.ts';
 import { LIMITS } from './limits.ts';
 

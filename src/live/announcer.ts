@@ -3,7 +3,8 @@
  * interval, the first at once, as it is with the watchers here (L4). What another instance has said meanwhile, and newer,
  * needs not be said again.
  */
-import type { Bus, Clock, Stop } from '../core/ports.ts';
+import type { Bus } from '../ports/bus.ts';
+import type { Clock, Stop } from '../ports/clock.ts';
 import { isStale, type Known, type Memory } from './poll-cache.ts';
 
 export interface Teller {

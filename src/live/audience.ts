@@ -1,5 +1,5 @@
 /** How many watch one poll in this process. Long polls count while they wait and for a while in between. */
-import type { Clock, Stop } from '../core/ports.ts';
+import type { Clock, Stop } from '../ports/clock.ts';
 
 /** How long who polls counts as watching after an answer: longer than any sensible client takes to ask again. */
 const RETURN_MS = 5_000;

@@ -4,7 +4,7 @@
  * that rests is a pass that ends later, and who is reached by it gets what is newest then, so the interval between two
  * updates stretches by itself, and shrinks again. A vote that waits for the database alone is nothing to rest for.
  */
-import type { Stop } from '../core/ports.ts';
+import type { Stop } from '../ports/clock.ts';
 
 /** So much may be taken before there is a rest, milliseconds. */
 const ALLOWANCE_MS = 2;

@@ -3,7 +3,7 @@
  * once; the same bytes go to all, in slices, so that votes get through while thousands are served.
  */
 import type { PollcastError } from '../core/errors.ts';
-import type { Clock } from '../core/ports.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { Pace } from './broadcast-queue.ts';
 import type { SlowReaders } from './slow-readers.ts';
 import type { Outlet, Update } from './subscriber.ts';

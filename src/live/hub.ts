@@ -5,7 +5,11 @@
  */
 import { NotFoundError, pollNotFound } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
-import type { Bus, Clock, Log, PollChange, PollNews, PollState, Presence, Stop, Store } from '../core/ports.ts';
+import type { Bus, PollNews } from '../ports/bus.ts';
+import type { Clock, Stop } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import type { Presence } from '../ports/presence.ts';
+import type { PollChange, PollState, Store } from '../ports/store.ts';
 import { makeTeller } from './announcer.ts';
 import { makePace } from './broadcast-queue.ts';
 import { type Known, makeMemory } from './poll-cache.ts';

@@ -7,8 +7,8 @@
  */
 import { pollNotFound } from '../core/errors.ts';
 import { isPollId } from '../core/poll.ts';
-import type { PollChange, PollState, Store } from '../core/ports.ts';
 import { addContent, countResults, type Results } from '../core/tally.ts';
+import type { PollChange, PollState, Store } from '../ports/store.ts';
 
 /** A poll in memory. Only `memory.ts` writes into it. */
 export interface Known {

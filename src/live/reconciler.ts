@@ -2,7 +2,9 @@
  * Watched polls are compared with the database, a thousand in one query: every few seconds, and whenever something may have
  * been missed. What other instances did is seen here, whatever was announced and whatever was lost (M2). Never two at once.
  */
-import type { Clock, Log, Stop, Store } from '../core/ports.ts';
+import type { Clock, Stop } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import type { Store } from '../ports/store.ts';
 import type { Known, Memory } from './poll-cache.ts';
 
 /** Instances that lost the bus together do not ask together. */

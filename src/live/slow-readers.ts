@@ -1,5 +1,6 @@
 /** The readers that do not keep up: looked at together, so that nobody else pays for them. */
-import type { Clock, Metrics, Stop } from '../core/ports.ts';
+import type { Clock, Stop } from '../ports/clock.ts';
+import type { Metrics } from '../ports/metrics.ts';
 import type { Outlet } from './subscriber.ts';
 
 const LOOK_MS = 25;

@@ -1,4 +1,4 @@
-import type { Clock, Stop } from '../core/ports.ts';
+import type { Clock, Stop } from '../ports/clock.ts';
 
 export interface Throttle {
   /** Runs at once if the interval has passed, else once when it has. */

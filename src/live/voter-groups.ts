@@ -3,7 +3,9 @@
  * changes its group in the moment of its vote: the version that its ballot makes reaches it once, and whole (L2, L8).
  */
 import { NotFoundError, UnavailableError } from '../core/errors.ts';
-import type { Log, Stop, Store } from '../core/ports.ts';
+import type { Stop } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import type { Store } from '../ports/store.ts';
 import type { Outlet } from './subscriber.ts';
 import type { Claim, Watch } from './subscription.ts';
 

@@ -1,6 +1,10 @@
 /** A poll that somebody watches in this process: its groups, how often they are told, and how many they are. */
 import type { PollcastError } from '../core/errors.ts';
-import type { Clock, Log, Metrics, Presence, Stop, Store } from '../core/ports.ts';
+import type { Clock, Stop } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import type { Metrics } from '../ports/metrics.ts';
+import type { Presence } from '../ports/presence.ts';
+import type { Store } from '../ports/store.ts';
 import { makeAudience } from './audience.ts';
 import type { Pace } from './broadcast-queue.ts';
 import { type Group, makeGroup, type Standing } from './group.ts';

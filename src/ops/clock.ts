@@ -1,4 +1,4 @@
-import type { Clock, Stop } from '../core/ports.ts';
+import type { Clock, Stop } from '../ports/clock.ts';
 
 /** Node clamps longer timers to 1 ms: they are waited for in pieces. */
 const LONGEST_MS = 2 ** 31 - 1;

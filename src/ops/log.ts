@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import pretty from 'pino-pretty';
-import type { Log } from '../core/ports.ts';
+import type { Log } from '../ports/log.ts';
 
 /** What secrets look like, wherever they stand in a line: in a message, a stack, the parameters of a statement. */
 const SHAPES: readonly (readonly [RegExp, string])[] = [

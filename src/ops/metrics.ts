@@ -4,7 +4,8 @@
  */
 import { AggregatorRegistry, Counter, Gauge, prometheusContentType, Registry } from 'prom-client';
 import type { ErrorCode } from '../core/errors.ts';
-import type { AnomalyKind, Metrics, Stop, VoteEnd } from '../core/ports.ts';
+import type { Stop } from '../ports/clock.ts';
+import type { AnomalyKind, Metrics, VoteEnd } from '../ports/metrics.ts';
 import { PlainHistogram } from './histogram.ts';
 import { measureProcess } from './process.ts';
 

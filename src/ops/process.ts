@@ -1,7 +1,7 @@
 /** What the process itself costs and how late its loop is, under the names that dashboards for Node know. */
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { type Aggregator, Counter, Gauge, type Registry } from 'prom-client';
-import type { Stop } from '../core/ports.ts';
+import type { Stop } from '../ports/clock.ts';
 
 const RESOLUTION_MS = 20;
 

@@ -1,5 +1,7 @@
 /** Whether the instance can do its work, asked of what it works with, answered in time whatever hangs. */
-import type { Clock, Dependency, Log } from '../core/ports.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Dependency } from '../ports/dependency.ts';
+import type { Log } from '../ports/log.ts';
 
 export interface Standing {
   /** Needed, and not there: the instance cannot do its work. */

@@ -6,8 +6,10 @@
 
 import { type ErrorCode, PollcastError } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
-import type { AuditNote, AuditRecord, Clock, Log, Stop, Store } from '../core/ports.ts';
 import { requireManager, type Viewer } from '../identity/viewer.ts';
+import type { Clock, Stop } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import type { AuditNote, AuditRecord, Store } from '../ports/store.ts';
 
 export interface Audit {
   /** An accepted action, to go into the transaction that does it. */

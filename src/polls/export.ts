@@ -12,9 +12,9 @@ import { decodeBallot } from '../core/ballot.ts';
 import { csvLine } from '../core/csv.ts';
 import { pollNotFound } from '../core/errors.ts';
 import { choiceId, type Poll } from '../core/poll.ts';
-import type { BallotRecord, PollState, Store } from '../core/ports.ts';
 import { countResults, type Results } from '../core/tally.ts';
 import { requireManager, type Viewer } from '../identity/viewer.ts';
+import type { BallotRecord, PollState, Store } from '../ports/store.ts';
 import type { Audit } from './audit.ts';
 
 export const EXPORT_FORMATS = ['csv', 'json'] as const;

@@ -1,6 +1,6 @@
 /** Who did what to a poll, and who was refused. */
 import { and, desc, eq, gt, lt, ne, sql } from 'drizzle-orm';
-import type { AuditNote, AuditRecord } from '../core/ports.ts';
+import type { AuditNote, AuditRecord } from '../ports/store.ts';
 import type { Tx } from './database/open.ts';
 import { outcomeOf } from './rows.ts';
 import { audit } from './tables.ts';

@@ -1,6 +1,6 @@
 /** Ballots one by one and page by page; the hot way in is `cast.ts`. */
 import { and, eq, gt, lte, sql } from 'drizzle-orm';
-import type { BallotRecord, PollChange } from '../core/ports.ts';
+import type { BallotRecord, PollChange } from '../ports/store.ts';
 import type { Tx } from './database/open.ts';
 import { ballots, polls, tallies, voterCodes } from './tables.ts';
 

@@ -12,7 +12,7 @@
  */
 
 import { POLL_STATUSES, type PollStatus } from '../core/poll.ts';
-import type { BallotEntry, BatchResult, CastOutcome, PollChange } from '../core/ports.ts';
+import type { BallotEntry, BatchResult, CastOutcome, PollChange } from '../ports/store.ts';
 import type { Database } from './database/open.ts';
 import { number, oneOf, text } from './rows.ts';
 

@@ -1,5 +1,5 @@
 /** The proof of V6: all ballots counted again. */
-import type { Discrepancy, Store } from '../core/ports.ts';
+import type { Discrepancy, Store } from '../ports/store.ts';
 import type { Database } from './database/open.ts';
 import { number, text } from './rows.ts';
 

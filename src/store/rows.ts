@@ -9,8 +9,8 @@ import {
   type RatingScale,
   VISIBILITIES,
 } from '../core/poll.ts';
-import type { AuditNote } from '../core/ports.ts';
 import type { Counts } from '../core/tally.ts';
+import type { AuditNote } from '../ports/store.ts';
 import type { polls } from './tables.ts';
 
 export function readPoll(row: typeof polls.$inferSelect): Poll {

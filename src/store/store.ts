@@ -2,8 +2,8 @@
 import { and, desc, eq, lt, or, sql } from 'drizzle-orm';
 import { InvalidInputError, PollcastError, UnavailableError } from '../core/errors.ts';
 import type { Poll, PollSettings } from '../core/poll.ts';
-import type { NewPoll, PollFilter, PollPatch, PollState, Store } from '../core/ports.ts';
 import type { Counts } from '../core/tally.ts';
+import type { NewPoll, PollFilter, PollPatch, PollState, Store } from '../ports/store.ts';
 import * as audits from './audit.ts';
 import { page, retract } from './ballots.ts';
 import { castBallots } from './cast.ts';

@@ -7,7 +7,7 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
-import type { Clock } from '../core/ports.ts';
+import type { Clock } from '../ports/clock.ts';
 
 /** A header of its own, and nothing else in it: clients that would also take an event stream ask for many other things. */
 const ASKS_FOR_STREAM = /\r\naccept:[ \t]*text\/event-stream[ \t]*\r\n/i;

@@ -2,7 +2,7 @@
 import { Agent, request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import type { Log } from '../../src/core/ports.ts';
+import type { Log } from '../../src/ports/log.ts';
 import { castVote, createPoll, operate, type TestPoll } from '../support/api.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { newSettings, type Poll, type PollInput } from '../../src/core/poll.ts';
-import type { AuditNote, BallotEntry, PollState, Store } from '../../src/core/ports.ts';
+import type { AuditNote, BallotEntry, PollState, Store } from '../../src/ports/store.ts';
 import { openDatabase } from '../../src/store/database/open.ts';
 import { makeStore, openStore } from '../../src/store/store.ts';
 import { BACKENDS, type Backend } from '../support/backends.ts';

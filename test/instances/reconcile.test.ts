@@ -1,6 +1,6 @@
 /** Two instances on one Postgres: each counts right, and the watchers of one see what happens at the other. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Store } from '../../src/core/ports.ts';
+import type { Store } from '../../src/ports/store.ts';
 import { castVote, createPoll, manage, newVoter, results } from '../support/api.ts';
 import { freshDatabase } from '../support/database.ts';
 import { eventually, overEvents, overWebSocket } from '../support/peers.ts';

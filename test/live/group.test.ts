@@ -1,11 +1,11 @@
 /** Each group is run and encoded once, whatever the number of its subscribers and the versions they resume from. */
 import { describe, expect, test } from 'vitest';
 import { PollNotOpenError } from '../../src/core/errors.ts';
-import type { Clock } from '../../src/core/ports.ts';
 import { makePace } from '../../src/live/broadcast-queue.ts';
 import { makeGroup } from '../../src/live/group.ts';
 import { makeSlowReaders } from '../../src/live/slow-readers.ts';
 import { Outlet, type Update } from '../../src/live/subscriber.ts';
+import type { Clock } from '../../src/ports/clock.ts';
 import { makeLiveness } from '../../src/transport/socket/heartbeat.ts';
 
 /** Time that moves only when a test says so. */

@@ -2,9 +2,9 @@
 import { expect, test } from 'vitest';
 import type { Parts } from '../../src/app.ts';
 import { NotFoundError, UnavailableError } from '../../src/core/errors.ts';
-import type { Store } from '../../src/core/ports.ts';
 import { Outlet, type Update } from '../../src/live/subscriber.ts';
 import type { Watch } from '../../src/live/subscription.ts';
+import type { Store } from '../../src/ports/store.ts';
 import { createPoll, manage, type TestPoll } from '../support/api.ts';
 import { movableClock } from '../support/movableClock.ts';
 import { eventually } from '../support/peers.ts';

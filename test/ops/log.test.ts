@@ -2,7 +2,7 @@
 import postgres from 'postgres';
 import { describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { secretsIn } from '../../src/config/config.ts';
+import { secretsIn } from '../../src/config/redact.ts';
 import { castVote, createPoll, manage, newVoter, operate } from '../support/api.ts';
 import { freshDatabase } from '../support/database.ts';
 import { eventually, overEvents, overWebSocket } from '../support/peers.ts';

@@ -1,8 +1,8 @@
 /** `/readyz` says what is missing, in time, whatever hangs. */
 import { expect, test } from 'vitest';
-import type { Clock } from '../../src/core/ports.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import { makeReadiness } from '../../src/ops/readiness.ts';
+import type { Clock } from '../../src/ports/clock.ts';
 import { castVote, createPoll } from '../support/api.ts';
 import { freshDatabase } from '../support/database.ts';
 import { startRelay } from '../support/relay.ts';

@@ -1,5 +1,5 @@
 /** Time that stands still until a test moves it. */
-import type { Clock, Stop } from '../../src/core/ports.ts';
+import type { Clock, Stop } from '../../src/ports/clock.ts';
 
 export interface ManualClock extends Clock {
   /** Moves time on, running what falls due on the way, in its order; what repeats runs once, as after a sleep. */

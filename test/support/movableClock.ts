@@ -1,6 +1,7 @@
 /** Real time that a test can move on at once: what is due by then happens in that moment. */
-import type { Clock } from '../../src/core/ports.ts';
+
 import { systemClock } from '../../src/ops/clock.ts';
+import type { Clock } from '../../src/ports/clock.ts';
 
 export interface MovableClock {
   readonly clock: Clock;

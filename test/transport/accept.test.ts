@@ -1,7 +1,7 @@
 /** Who begins by asking for an event stream leaves Node's HTTP server: byte for byte it must behave like any other connection. */
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import type { Store } from '../../src/core/ports.ts';
+import type { Store } from '../../src/ports/store.ts';
 import { castVote, createPoll, manage, type TestPoll } from '../support/api.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 

@@ -1,5 +1,8 @@
 /** The channels of polls, one a poll: a message is decoded once, however many in this process listen. */
-import type { BusStats, Clock, Log, Metrics, PollNews, Stop } from '../../core/ports.ts';
+import type { BusStats, PollNews } from '../../ports/bus.ts';
+import type { Clock, Stop } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
+import type { Metrics } from '../../ports/metrics.ts';
 import type { Link } from './link.ts';
 import { type AudienceNews, decode, encode, ownBeginning } from './message.ts';
 

@@ -1,7 +1,7 @@
 /** A connection to Redis that is watched: one that hangs is given up and made anew, and nothing waits in it for better times. */
 import { isIP } from 'node:net';
 import { Redis, type RedisOptions } from 'ioredis';
-import type { Clock } from '../../core/ports.ts';
+import type { Clock } from '../../ports/clock.ts';
 
 export interface Connection {
   readonly redis: Redis;

@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { RedisPubSub } from 'graphql-redis-subscriptions';
 import type { Redis } from 'ioredis';
-import type { Clock, Log, Stop } from '../../core/ports.ts';
+import type { Clock, Stop } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
 import { connect, databaseOf } from './connection.ts';
 import { keepStanding } from './subscriptions.ts';
 

@@ -3,7 +3,7 @@
  * own messages by their first bytes. Whatever comes in is parsed strictly: other versions of this program, and other
  * programs, may write there too.
  */
-import type { PollNews } from '../../core/ports.ts';
+import type { PollNews } from '../../ports/bus.ts';
 
 const FORMAT = 1;
 /** Counts with more keys (the orders of a big RANKED poll) are read from the database by those who want them. */

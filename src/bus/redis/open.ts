@@ -1,5 +1,9 @@
 /** The bus and the presence of many instances, over one Redis. */
-import type { Bus, Clock, Log, Metrics, Places, Presence } from '../../core/ports.ts';
+import type { Bus } from '../../ports/bus.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
+import type { Metrics } from '../../ports/metrics.ts';
+import type { Places, Presence } from '../../ports/presence.ts';
 import { makeChannels } from './channels.ts';
 import { openLink } from './link.ts';
 import { makeRedisPresence, type PresenceTimes } from './presence.ts';

@@ -4,7 +4,9 @@
  * told on the poll's channel. A number carries the place in which it was reported, so that an old one never overwrites a
  * newer one, whichever way it came.
  */
-import type { Clock, Log, Presence, Stop } from '../../core/ports.ts';
+import type { Clock, Stop } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
+import type { Presence } from '../../ports/presence.ts';
 import type { Channels } from './channels.ts';
 import { reasonOf } from './connection.ts';
 import type { Link } from './link.ts';

@@ -6,7 +6,7 @@
  * ioredis' own resubscription says nothing when it is done, and counts wrong when it is cut off in the middle.
  */
 import type { Redis } from 'ioredis';
-import type { Clock, Stop } from '../../core/ports.ts';
+import type { Clock, Stop } from '../../ports/clock.ts';
 import { reasonOf } from './connection.ts';
 
 /** Channels in one SUBSCRIBE: after a reconnect all are asked for again. */

@@ -7,8 +7,8 @@ import {
   validate as validateDocument,
 } from 'graphql';
 import { LRUCache } from 'lru-cache';
-import type { Log } from '../../core/ports.ts';
 import { LIMITS } from '../../limits/limits.ts';
+import type { Log } from '../../ports/log.ts';
 import { maskError } from '../schema/errors.ts';
 import { schema } from '../schema/schema.ts';
 import { checkRoots, checkSize } from './document-size.ts';

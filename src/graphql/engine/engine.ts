@@ -3,7 +3,7 @@
  * and starts subscriptions on the hub. Whatever leaves it has its errors masked.
  */
 import type { GraphQLSchema } from 'graphql';
-import type { Log } from '../../core/ports.ts';
+import type { Log } from '../../ports/log.ts';
 import { schema } from '../schema/schema.ts';
 import { type Documents, makeDocuments } from './documents.ts';
 import { type Executor, makeExecutor } from './executor.ts';

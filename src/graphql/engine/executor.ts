@@ -6,8 +6,8 @@ import {
   type GraphQLError,
   type OperationDefinitionNode,
 } from 'graphql';
-import type { Log } from '../../core/ports.ts';
 import { refusalOf } from '../../identity/viewer.ts';
+import type { Log } from '../../ports/log.ts';
 import type { Context, Origin } from '../schema/builder.ts';
 import { asGraphQLError, maskError } from '../schema/errors.ts';
 import { schema } from '../schema/schema.ts';

@@ -13,10 +13,10 @@ import {
   type OperationDefinitionNode,
 } from 'graphql';
 import { PollcastError } from '../../core/errors.ts';
-import type { Stop } from '../../core/ports.ts';
 import { refusalOf } from '../../identity/viewer.ts';
 import type { PollView, Watch } from '../../live/hub.ts';
 import type { Outlet } from '../../live/subscriber.ts';
+import type { Stop } from '../../ports/clock.ts';
 import type { Context } from '../schema/builder.ts';
 import { asGraphQLError } from '../schema/errors.ts';
 import { LiveSource, readWait } from '../schema/live.ts';

@@ -1,6 +1,7 @@
 /** What looks unlike people voting, for those who manage a poll. */
-import { ANOMALY_KINDS } from '../../core/ports.ts';
+
 import type { Anomaly } from '../../polls/votes/anomalies.ts';
+import { ANOMALY_KINDS } from '../../ports/metrics.ts';
 import { builder } from './builder.ts';
 import { PollType } from './polls.ts';
 import { words } from './results.ts';

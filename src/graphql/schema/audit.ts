@@ -1,7 +1,7 @@
 /** Who did what to a poll, for those who manage it. */
 import { resolveCursorConnection } from '@pothos/plugin-relay';
 import { InvalidInputError } from '../../core/errors.ts';
-import type { AuditRecord } from '../../core/ports.ts';
+import type { AuditRecord } from '../../ports/store.ts';
 import { builder } from './builder.ts';
 import { PollType } from './polls.ts';
 

@@ -11,7 +11,7 @@ import {
   PollNotOpenError,
   RateLimitedError,
 } from '../../core/errors.ts';
-import type { Log } from '../../core/ports.ts';
+import type { Log } from '../../ports/log.ts';
 import { builder, type Origin } from './builder.ts';
 
 const ErrorInterface = builder.interfaceRef<PollcastError>('Error').implement({

@@ -12,7 +12,6 @@ import {
   type PollSettings,
   type PollStatus,
 } from '../../core/poll.ts';
-import type { AuditNote, Clock, Log, PollFilter, PollPatch, PollState, Store } from '../../core/ports.ts';
 import {
   isOrganizer,
   managesPoll,
@@ -22,6 +21,9 @@ import {
   type Viewer,
 } from '../../identity/viewer.ts';
 import type { Hub, PollView } from '../../live/hub.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
+import type { AuditNote, PollFilter, PollPatch, PollState, Store } from '../../ports/store.ts';
 import type { Audit } from '../audit.ts';
 import { JOIN_ALPHABET, pick } from './random.ts';
 import { timedChange } from './schedule.ts';

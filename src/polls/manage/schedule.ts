@@ -4,8 +4,10 @@
  * that was never set costs nothing: the next look at the database finds what is overdue.
  */
 import { dueStatus, nextChange, type Poll } from '../../core/poll.ts';
-import type { Clock, Log, PollPatch, Stop, Store } from '../../core/ports.ts';
 import type { Hub } from '../../live/hub.ts';
+import type { Clock, Stop } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
+import type { PollPatch, Store } from '../../ports/store.ts';
 
 export interface Schedule {
   /** Looks at once for what is overdue, and goes on looking. */

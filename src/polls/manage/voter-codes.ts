@@ -3,10 +3,11 @@
 import { csvLine } from '../../core/csv.ts';
 import { InvalidInputError, PollNotOpenError, pollNotFound } from '../../core/errors.ts';
 import { BOUNDS, type Poll, statusAt } from '../../core/poll.ts';
-import type { Clock, Store } from '../../core/ports.ts';
 import { requireManager, type Viewer } from '../../identity/viewer.ts';
 import type { Voters } from '../../identity/voter-keys.ts';
 import type { Hub } from '../../live/hub.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Store } from '../../ports/store.ts';
 import type { Audit } from '../audit.ts';
 import { JOIN_ALPHABET, pick } from './random.ts';
 

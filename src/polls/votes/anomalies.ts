@@ -6,8 +6,9 @@
 import { randomInt } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Poll } from '../../core/poll.ts';
-import type { AnomalyKind, Clock } from '../../core/ports.ts';
 import { requireManager, type Viewer } from '../../identity/viewer.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { AnomalyKind } from '../../ports/metrics.ts';
 
 export interface Anomaly {
   readonly kind: AnomalyKind;

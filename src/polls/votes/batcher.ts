@@ -11,7 +11,8 @@
  * of waiting ballots is bounded (V9).
  */
 import { PollcastError, RateLimitedError, UnavailableError } from '../../core/errors.ts';
-import type { BallotEntry, CastOutcome, Clock, PollChange, Store } from '../../core/ports.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { BallotEntry, CastOutcome, PollChange, Store } from '../../ports/store.ts';
 
 export interface Batcher {
   /** Rejects with `RateLimitedError` at once when the intake is full, with `UnavailableError` when the store does not answer. */

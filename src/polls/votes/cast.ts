@@ -11,11 +11,13 @@ import {
   UnavailableError,
 } from '../../core/errors.ts';
 import { BOUNDS, type Poll, statusAt } from '../../core/poll.ts';
-import type { BallotEntry, CastOutcome, Clock, Receipt, Store, VoteEnd } from '../../core/ports.ts';
 import type { ShownAs } from '../../core/visibility.ts';
 import { accountVoter, managesPoll, requireManager, type Viewer, voterIn } from '../../identity/viewer.ts';
 import { isCoded, isCodedIn, type Voters } from '../../identity/voter-keys.ts';
 import type { Hub, PollView } from '../../live/hub.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { VoteEnd } from '../../ports/metrics.ts';
+import type { BallotEntry, CastOutcome, Receipt, Store } from '../../ports/store.ts';
 import type { Audit } from '../audit.ts';
 import type { Anomalies } from './anomalies.ts';
 import type { Batcher } from './batcher.ts';

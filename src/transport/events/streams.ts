@@ -4,9 +4,9 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ExecutionResult, GraphQLError } from 'graphql';
-import type { Clock, Stop } from '../../core/ports.ts';
 import type { Rates } from '../../limits/rate-limits.ts';
 import type { Outlet } from '../../live/subscriber.ts';
+import type { Clock, Stop } from '../../ports/clock.ts';
 import type { Liveness } from '../socket/heartbeat.ts';
 import { spread } from '../socket/spread.ts';
 import { serverSentEvent } from '../websocket/frames.ts';

@@ -5,7 +5,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { ExecutionResult, GraphQLError } from 'graphql';
 import { UnavailableError } from '../../core/errors.ts';
-import type { Clock, Log } from '../../core/ports.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import { isRefusal, type Prepared, type Variables } from '../../graphql/engine/operation.ts';
 import type { Wait } from '../../graphql/engine/subscribe.ts';
@@ -14,6 +13,8 @@ import { asGraphQLError } from '../../graphql/schema/errors.ts';
 import { withinSession } from '../../identity/viewer.ts';
 import { LIMITS } from '../../limits/limits.ts';
 import type { Outlet, Update } from '../../live/subscriber.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
 import type { EventStreams } from '../events/streams.ts';
 import type { Polling } from '../polling/long-polls.ts';
 import { type Accepted, acceptedBy } from '../request/accepts.ts';

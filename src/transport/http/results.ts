@@ -2,7 +2,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GraphQLError } from 'graphql';
 import { type ErrorCode, HTTP_STATUS, InvalidInputError, PollcastError } from '../../core/errors.ts';
-import type { Clock } from '../../core/ports.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import type { Context } from '../../graphql/schema/builder.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
@@ -10,6 +9,7 @@ import { withinSession } from '../../identity/viewer.ts';
 import { LIMITS } from '../../limits/limits.ts';
 import type { Watch } from '../../live/hub.ts';
 import type { ExportFormat } from '../../polls/export.ts';
+import type { Clock } from '../../ports/clock.ts';
 import type { EventStreams } from '../events/streams.ts';
 import type { Polling, Waiting } from '../polling/long-polls.ts';
 import { sendErrors } from '../request/reply.ts';

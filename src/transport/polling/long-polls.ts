@@ -5,9 +5,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GraphQLError } from 'graphql';
 import type { PollcastError } from '../../core/errors.ts';
-import type { Clock, Stop } from '../../core/ports.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
 import { Outlet, type Update } from '../../live/subscriber.ts';
+import type { Clock, Stop } from '../../ports/clock.ts';
 
 export interface Waiting {
   /** What to subscribe to; errors where it cannot be. */

@@ -2,7 +2,7 @@
  * One timing wheel for all connections: each is looked at once a round. Who was not heard from since the last look is
  * gone and is cut; the others are asked for a sign of life. A dead peer is found within two rounds.
  */
-import type { Clock, Stop } from '../../core/ports.ts';
+import type { Clock, Stop } from '../../ports/clock.ts';
 
 export interface Peer {
   /** Where it stands on the wheel; the wheel's alone to set. */

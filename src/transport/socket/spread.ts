@@ -1,4 +1,4 @@
-import type { Clock, Stop } from '../../core/ports.ts';
+import type { Clock, Stop } from '../../ports/clock.ts';
 
 /** Visits all items, evenly over `ms`: the first at once, each of the others later. */
 export function spread<Item>(clock: Clock, items: readonly Item[], ms: number, visit: (item: Item) => void): Stop {

@@ -15,12 +15,13 @@ import {
   type SubscribePayload,
 } from 'graphql-ws';
 import { UnavailableError } from '../../core/errors.ts';
-import type { Clock, Log } from '../../core/ports.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import { isRefusal } from '../../graphql/engine/operation.ts';
 import type { Context, Services } from '../../graphql/schema/builder.ts';
 import { readViewer, type Viewer, withoutSession } from '../../identity/viewer.ts';
 import { LIMITS } from '../../limits/limits.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
 import { type Connection, NO_CREDENTIALS, Operation } from './connection.ts';
 
 /** RFC 6455's registry; clients take it for a fault that passes. */
