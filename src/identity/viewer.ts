@@ -1,8 +1,6 @@
 /** Who asks: read once a request or connection, from what it sent. */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { NotAllowedError, UnauthenticatedError } from '../core/errors.ts';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Poll } from '../core/poll.ts';
-import type { Clock } from '../ports/clock.ts';
 import type { Account, Accounts, RefusedToken } from './accounts.ts';
 import type { Voters } from './voter-keys.ts';
 
@@ -57,37 +55,6 @@ export function readViewer(
     );
 }
 
-const REFUSALS: Record<RefusedToken, string> = {
-  expired: 'Your session has expired: sign in again.',
-  invalid: 'Your session is not valid: sign in again.',
-  unsupported: 'This server knows no accounts: send an organizer key, or no authorization.',
-};
-
-/** What whoever came with a token that does not count is answered where an answer is no mutation's; null for all others. */
-export function refusalOf({ refusedToken }: Viewer): UnauthenticatedError | null {
-  return refusedToken === null ? null : new UnauthenticatedError(REFUSALS[refusedToken]);
-}
-
-/** Every mutation begins with this. Throws `NotAllowedError` where a token came along that does not count. */
-export function requireSession({ refusedToken }: Viewer): void {
-  if (refusedToken !== null) throw new NotAllowedError(REFUSALS[refusedToken]);
-}
-
-/** What a stream says whose viewer's token expires. */
-export function sessionExpired(): UnauthenticatedError {
-  return new UnauthenticatedError(REFUSALS.expired);
-}
-
-/** The viewer of a connection from the moment on in which the token expires. */
-export function withoutSession(viewer: Viewer): Viewer {
-  return { ...viewer, account: null, refusedToken: 'expired' };
-}
-
-/** How long the viewer may wait for an answer: no longer than its token counts. Milliseconds. */
-export function withinSession(waitMs: number, { account }: Viewer, clock: Clock): number {
-  return account === null ? waitMs : Math.max(0, Math.min(waitMs, account.expiresAt - clock.now()));
-}
-
 /** Who the viewer is as a voter of this poll; null: nobody yet. */
 export function voterIn(viewer: Viewer, poll: Poll): string | null {
   if (poll.voterIdentity !== 'ACCOUNT') return viewer.voter;
@@ -98,38 +65,9 @@ export function accountVoter(sub: string): string {
   return `account:${sub}`;
 }
 
-/** Whether the viewer may create polls where that is for organizers. */
-export function isOrganizer({ account }: Viewer): boolean {
-  return account !== null && account.role !== null;
-}
-
 export function newOrganizerKey(): { readonly key: string; readonly hash: string } {
   const key = `pck_${randomBytes(24).toString('base64url')}`;
   return { key, hash: hashKey(key) };
-}
-
-/** Who bears the poll's own key, every admin, and the organizer whose account made it. */
-export function managesPoll({ organizerKeyHash, account }: Viewer, poll: Poll): boolean {
-  if (account !== null) return account.role === 'admin' || (account.role === 'organizer' && poll.owner === account.sub);
-  if (organizerKeyHash === null) return false;
-  return timingSafeEqual(Buffer.from(organizerKeyHash, 'hex'), Buffer.from(poll.organizerKeyHash, 'hex'));
-}
-
-/** A DRAFT is nobody's but its organizers'. */
-export function seesPoll(viewer: Viewer, poll: Poll): boolean {
-  return poll.status !== 'DRAFT' || managesPoll(viewer, poll);
-}
-
-/** Throws `NotAllowedError` unless the viewer manages the poll. */
-export function requireManager(viewer: Viewer, poll: Poll): void {
-  requireSession(viewer);
-  if (managesPoll(viewer, poll)) return;
-  if (viewer.account !== null) throw new NotAllowedError('Your account does not manage this poll.');
-  throw new NotAllowedError(
-    viewer.organizerKeyHash === null
-      ? 'Managing a poll takes its organizer key, as "Authorization: Bearer …".'
-      : 'That is not the organizer key of this poll.',
-  );
 }
 
 function hashKey(key: string): string {

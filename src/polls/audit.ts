@@ -6,7 +6,8 @@
 
 import { type ErrorCode, PollcastError } from '../core/errors.ts';
 import type { Poll } from '../core/poll.ts';
-import { requireManager, type Viewer } from '../identity/viewer.ts';
+import { requireManager } from '../identity/permissions.ts';
+import type { Viewer } from '../identity/viewer.ts';
 import type { Clock, Stop } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { AuditNote, AuditRecord, Store } from '../ports/store.ts';

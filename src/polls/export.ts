@@ -13,7 +13,8 @@ import { csvLine } from '../core/csv.ts';
 import { pollNotFound } from '../core/errors.ts';
 import { choiceId, type Poll } from '../core/poll.ts';
 import { countResults, type Results } from '../core/tally.ts';
-import { requireManager, type Viewer } from '../identity/viewer.ts';
+import { requireManager } from '../identity/permissions.ts';
+import type { Viewer } from '../identity/viewer.ts';
 import type { BallotRecord, PollState, Store } from '../ports/store.ts';
 import type { Audit } from './audit.ts';
 

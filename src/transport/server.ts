@@ -5,8 +5,8 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Services } from '../graphql/context.ts';
 import type { Engine } from '../graphql/engine/engine.ts';
-import type { Services } from '../graphql/schema/builder.ts';
 import { LIMITS } from '../limits/limits.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';

@@ -6,9 +6,9 @@ import {
   type GraphQLError,
   type OperationDefinitionNode,
 } from 'graphql';
-import { refusalOf } from '../../identity/viewer.ts';
+import { refusalOf } from '../../identity/session.ts';
 import type { Log } from '../../ports/log.ts';
-import type { Context, Origin } from '../schema/builder.ts';
+import type { Context, Origin } from '../context.ts';
 import { asGraphQLError, maskError } from '../schema/errors.ts';
 import { schema } from '../schema/schema.ts';
 import type { Prepared, Variables } from './operation.ts';

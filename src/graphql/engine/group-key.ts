@@ -2,9 +2,10 @@
 
 import { pollNotFound } from '../../core/errors.ts';
 import type { ShownAs } from '../../core/visibility.ts';
-import { managesPoll, NOBODY, seesPoll, voterIn } from '../../identity/viewer.ts';
+import { managesPoll, seesPoll } from '../../identity/permissions.ts';
+import { NOBODY, voterIn } from '../../identity/viewer.ts';
 import type { Watch } from '../../live/hub.ts';
-import type { Context } from '../schema/builder.ts';
+import type { Context } from '../context.ts';
 import type { Prepared, Variables } from './operation.ts';
 
 type Served = Pick<Watch, 'groupKey' | 'encode'>;

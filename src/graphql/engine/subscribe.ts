@@ -13,11 +13,11 @@ import {
   type OperationDefinitionNode,
 } from 'graphql';
 import { PollcastError } from '../../core/errors.ts';
-import { refusalOf } from '../../identity/viewer.ts';
+import { refusalOf } from '../../identity/session.ts';
 import type { PollView, Watch } from '../../live/hub.ts';
 import type { Outlet } from '../../live/subscriber.ts';
 import type { Stop } from '../../ports/clock.ts';
-import type { Context } from '../schema/builder.ts';
+import type { Context } from '../context.ts';
 import { asGraphQLError } from '../schema/errors.ts';
 import { LiveSource, readWait } from '../schema/live.ts';
 import { schema } from '../schema/schema.ts';

@@ -12,7 +12,8 @@ import {
   RateLimitedError,
 } from '../../core/errors.ts';
 import type { Log } from '../../ports/log.ts';
-import { builder, type Origin } from './builder.ts';
+import type { Origin } from '../context.ts';
+import { builder } from './builder.ts';
 
 const ErrorInterface = builder.interfaceRef<PollcastError>('Error').implement({
   description: 'What a caller can run into, as data.',

@@ -12,9 +12,10 @@ import {
 } from '../../core/poll.ts';
 import type { ChoiceView } from '../../core/tally.ts';
 import type { Account } from '../../identity/accounts.ts';
-import { isOrganizer } from '../../identity/viewer.ts';
+import { isOrganizer } from '../../identity/permissions.ts';
 import type { PollView } from '../../live/hub.ts';
-import { builder, type Context, LAST_INSTANT } from './builder.ts';
+import type { Context } from '../context.ts';
+import { builder, LAST_INSTANT } from './builder.ts';
 import { Choice, PollResults, PollStatus, words } from './results.ts';
 import { shownResults, visible } from './visible.ts';
 

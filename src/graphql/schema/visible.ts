@@ -1,9 +1,9 @@
 /** Whatever answers results or a poll asks here what of it the caller may see (L8). */
 
 import { type ShownAs, type ShownResults, show } from '../../core/visibility.ts';
-import { managesPoll, seesPoll } from '../../identity/viewer.ts';
+import { managesPoll, seesPoll } from '../../identity/permissions.ts';
 import type { PollView } from '../../live/hub.ts';
-import type { Context } from './builder.ts';
+import type { Context } from '../context.ts';
 
 export async function shownResults(view: PollView, ctx: Context): Promise<ShownResults> {
   const as = view.shownAs ?? ctx.shownAs ?? (await ctx.services.intake.shownAs(ctx.viewer, view.poll));

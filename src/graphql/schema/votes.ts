@@ -10,10 +10,12 @@ import {
   RateLimitedError,
 } from '../../core/errors.ts';
 import type { Poll } from '../../core/poll.ts';
-import { accountVoter, requireSession } from '../../identity/viewer.ts';
+import { requireSession } from '../../identity/session.ts';
+import { accountVoter } from '../../identity/viewer.ts';
 import type { PollView } from '../../live/hub.ts';
 import type { BatchVotesResult, VoteResult } from '../../polls/votes/cast.ts';
-import { builder, type Context } from './builder.ts';
+import type { Context } from '../context.ts';
+import { builder } from './builder.ts';
 import { PollType } from './polls.ts';
 import { shownTo } from './visible.ts';
 

@@ -12,14 +12,9 @@ import {
   type PollSettings,
   type PollStatus,
 } from '../../core/poll.ts';
-import {
-  isOrganizer,
-  managesPoll,
-  newOrganizerKey,
-  requireManager,
-  requireSession,
-  type Viewer,
-} from '../../identity/viewer.ts';
+import { isOrganizer, managesPoll, requireManager } from '../../identity/permissions.ts';
+import { requireSession } from '../../identity/session.ts';
+import { newOrganizerKey, type Viewer } from '../../identity/viewer.ts';
 import type { Hub, PollView } from '../../live/hub.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';

@@ -3,7 +3,8 @@
 import { csvLine } from '../../core/csv.ts';
 import { InvalidInputError, PollNotOpenError, pollNotFound } from '../../core/errors.ts';
 import { BOUNDS, type Poll, statusAt } from '../../core/poll.ts';
-import { requireManager, type Viewer } from '../../identity/viewer.ts';
+import { requireManager } from '../../identity/permissions.ts';
+import type { Viewer } from '../../identity/viewer.ts';
 import type { Voters } from '../../identity/voter-keys.ts';
 import type { Hub } from '../../live/hub.ts';
 import type { Clock } from '../../ports/clock.ts';

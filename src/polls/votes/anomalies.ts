@@ -6,7 +6,8 @@
 import { randomInt } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Poll } from '../../core/poll.ts';
-import { requireManager, type Viewer } from '../../identity/viewer.ts';
+import { requireManager } from '../../identity/permissions.ts';
+import type { Viewer } from '../../identity/viewer.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { AnomalyKind } from '../../ports/metrics.ts';
 

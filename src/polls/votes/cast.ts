@@ -12,7 +12,8 @@ import {
 } from '../../core/errors.ts';
 import { BOUNDS, type Poll, statusAt } from '../../core/poll.ts';
 import type { ShownAs } from '../../core/visibility.ts';
-import { accountVoter, managesPoll, requireManager, type Viewer, voterIn } from '../../identity/viewer.ts';
+import { managesPoll, requireManager } from '../../identity/permissions.ts';
+import { accountVoter, type Viewer, voterIn } from '../../identity/viewer.ts';
 import { isCoded, isCodedIn, type Voters } from '../../identity/voter-keys.ts';
 import type { Hub, PollView } from '../../live/hub.ts';
 import type { Clock } from '../../ports/clock.ts';

@@ -1,7 +1,7 @@
 /** How the events of a stream read: GraphQL in distinct connections mode, or plain results for `EventSource`. */
 import type { GraphQLError } from 'graphql';
 import type { Update } from '../../live/subscriber.ts';
-import { chunk, serverSentEvent } from '../websocket/frames.ts';
+import { chunk, serverSentEvent } from './encoding.ts';
 
 export interface Dialect {
   readonly isGraphql: boolean;

@@ -7,13 +7,13 @@ import type { Socket } from 'node:net';
 import type { GraphQLError } from 'graphql';
 import type { PollcastError } from '../../core/errors.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
-import { sessionExpired } from '../../identity/viewer.ts';
+import { sessionExpired } from '../../identity/session.ts';
 import { Outlet, type Update } from '../../live/subscriber.ts';
 import type { Stop } from '../../ports/clock.ts';
-import { Guest } from '../accept.ts';
 import { writeDirect } from '../socket/direct-write.ts';
 import type { Peer } from '../socket/heartbeat.ts';
-import { chunk } from '../websocket/frames.ts';
+import { Guest } from './detached-socket.ts';
+import { chunk } from './encoding.ts';
 import { COMPLETE, type Dialect } from './formats.ts';
 
 export const STREAM_HEADERS = {

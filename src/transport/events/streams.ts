@@ -9,7 +9,7 @@ import type { Outlet } from '../../live/subscriber.ts';
 import type { Clock, Stop } from '../../ports/clock.ts';
 import type { Liveness } from '../socket/heartbeat.ts';
 import { spread } from '../socket/spread.ts';
-import { serverSentEvent } from '../websocket/frames.ts';
+import { serverSentEvent } from './encoding.ts';
 import { COMPLETE, type Dialect, GRAPHQL, GRAPHQL_BARE, PLAIN, PLAIN_BARE } from './formats.ts';
 import { STREAM_HEADERS, Stream } from './stream.ts';
 

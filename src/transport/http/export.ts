@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Context } from '../../graphql/schema/builder.ts';
+import type { Context } from '../../graphql/context.ts';
 import { EXPORT_FORMATS, type ExportFormat } from '../../polls/export.ts';
 
 /** A reader that takes nothing for so long is cut off. */

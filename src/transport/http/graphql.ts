@@ -5,12 +5,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { ExecutionResult, GraphQLError } from 'graphql';
 import { UnavailableError } from '../../core/errors.ts';
+import type { Context, Services } from '../../graphql/context.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import { isRefusal, type Prepared, type Variables } from '../../graphql/engine/operation.ts';
 import type { Wait } from '../../graphql/engine/subscribe.ts';
-import type { Context, Services } from '../../graphql/schema/builder.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
-import { withinSession } from '../../identity/viewer.ts';
+import { withinSession } from '../../identity/session.ts';
 import { LIMITS } from '../../limits/limits.ts';
 import type { Outlet, Update } from '../../live/subscriber.ts';
 import type { Clock } from '../../ports/clock.ts';

@@ -2,10 +2,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GraphQLError } from 'graphql';
 import { type ErrorCode, HTTP_STATUS, InvalidInputError, PollcastError } from '../../core/errors.ts';
+import type { Context } from '../../graphql/context.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
-import type { Context } from '../../graphql/schema/builder.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
-import { withinSession } from '../../identity/viewer.ts';
+import { withinSession } from '../../identity/session.ts';
 import { LIMITS } from '../../limits/limits.ts';
 import type { Watch } from '../../live/hub.ts';
 import type { ExportFormat } from '../../polls/export.ts';

@@ -1,6 +1,6 @@
 /** Who asks over HTTP: the credentials of a request become the context that its operation runs in. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Context, Services } from '../../graphql/schema/builder.ts';
+import type { Context, Services } from '../../graphql/context.ts';
 import { readViewer, type Viewer, VOTER_COOKIE, VOTER_HEADER } from '../../identity/viewer.ts';
 import type { Addresses } from './client-address.ts';
 import { isOwn } from './cors.ts';

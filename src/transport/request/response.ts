@@ -1,7 +1,7 @@
 /** The answers of one server: each knows the id of its request once somebody needs it, and whether the server drains. */
 import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, type OutgoingHttpHeader, type OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import type { Origin } from '../../graphql/schema/builder.ts';
+import type { Origin } from '../../graphql/context.ts';
 
 /** The answer to one request, and where what goes wrong with it comes from. */
 export type Answer = InstanceType<ReturnType<typeof makeAnswers>>;

@@ -10,7 +10,7 @@ import type { ExecutionResult, GraphQLError } from 'graphql';
 import { type CompleteMessage, type ErrorMessage, MessageType, type NextMessage } from 'graphql-ws';
 import { WebSocket } from 'ws';
 import type { PollcastError } from '../../core/errors.ts';
-import type { Origin } from '../../graphql/schema/builder.ts';
+import type { Origin } from '../../graphql/context.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
 import type { Credentials, Viewer } from '../../identity/viewer.ts';
 import { Outlet, type Update } from '../../live/subscriber.ts';

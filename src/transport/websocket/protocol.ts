@@ -15,10 +15,11 @@ import {
   type SubscribePayload,
 } from 'graphql-ws';
 import { UnavailableError } from '../../core/errors.ts';
+import type { Context, Services } from '../../graphql/context.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import { isRefusal } from '../../graphql/engine/operation.ts';
-import type { Context, Services } from '../../graphql/schema/builder.ts';
-import { readViewer, type Viewer, withoutSession } from '../../identity/viewer.ts';
+import { withoutSession } from '../../identity/session.ts';
+import { readViewer, type Viewer } from '../../identity/viewer.ts';
 import { LIMITS } from '../../limits/limits.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';

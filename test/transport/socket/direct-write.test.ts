@@ -2,7 +2,7 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { expect, test } from 'vitest';
-import { Guest } from '../../../src/transport/accept.ts';
+import { Guest } from '../../../src/transport/events/detached-socket.ts';
 import { writeDirect } from '../../../src/transport/socket/direct-write.ts';
 import { eventually } from '../../support/peers.ts';
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { chunk, Frames, serverSentEvent } from '../../../src/transport/websocket/frames.ts';
+import { chunk, serverSentEvent } from '../../../src/transport/events/encoding.ts';
+import { Frames } from '../../../src/transport/websocket/frames.ts';
 
 /** The text of one unmasked frame that is just these bytes (RFC 6455, 5.2). */
 function decode(bytes: Buffer): string {
