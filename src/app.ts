@@ -9,9 +9,9 @@ import { InvalidInputError, UnavailableError } from './core/errors.ts';
 import type { Services } from './graphql/context.ts';
 import { makeEngine } from './graphql/engine/engine.ts';
 import { makeAccounts } from './identity/accounts.ts';
-import { makeVoters } from './identity/voter-keys.ts';
+import { makeVoterKeys } from './identity/voter-keys.ts';
 import { LIMITS } from './limits/limits.ts';
-import { makeRates } from './limits/rate-limits.ts';
+import { makeRateLimits } from './limits/rate-limits.ts';
 import { makeHub } from './live/hub.ts';
 import { systemClock } from './ops/clock.ts';
 import { makeLog } from './ops/log.ts';
@@ -19,25 +19,25 @@ import { METRICS_TYPE, makeMetrics, renderMetrics, type Snapshot } from './ops/m
 import { makeReadiness } from './ops/readiness.ts';
 import { makeAudit } from './polls/audit.ts';
 import { type ExportFormat, exportPoll as exportOf, loadWhole, makeExports } from './polls/export.ts';
-import { makeManage } from './polls/manage/polls.ts';
+import { makePollManager } from './polls/manage/polls.ts';
 import { makeSchedule } from './polls/manage/schedule.ts';
-import { makeCodes } from './polls/manage/voter-codes.ts';
+import { makeVoterCodes } from './polls/manage/voter-codes.ts';
 import { makeAnomalies } from './polls/votes/anomalies.ts';
 import { makeBatcher } from './polls/votes/batcher.ts';
-import { makeIntake } from './polls/votes/cast.ts';
+import { makeVotes } from './polls/votes/cast.ts';
 import type { Bus } from './ports/bus.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Dependency } from './ports/dependency.ts';
 import type { Log } from './ports/log.ts';
 import type { Metrics } from './ports/metrics.ts';
-import type { Places, Presence } from './ports/presence.ts';
+import type { Presence, SharedCounts } from './ports/presence.ts';
 import type { Store } from './ports/store.ts';
 import { openStore } from './store/store.ts';
 import { makeEventStreams } from './transport/events/streams.ts';
-import { makePolling } from './transport/polling/long-polls.ts';
-import { makeAddresses } from './transport/request/client-address.ts';
+import { makeLongPolls } from './transport/polling/long-polls.ts';
+import { makeClientAddresses } from './transport/request/client-address.ts';
 import { makeHttpServer } from './transport/server.ts';
-import { makeLiveness } from './transport/socket/heartbeat.ts';
+import { makeHeartbeat } from './transport/socket/heartbeat.ts';
 import { makeWebSockets } from './transport/websocket/server.ts';
 
 /** How often a connection is asked for a sign of life: a dead peer is dropped within two rounds, 50 s. */
@@ -96,7 +96,7 @@ export async function startApp(config: Config, parts: Parts = {}): Promise<App> 
 }
 
 async function startOn(store: Store, config: Config, clock: Clock, log: Log, parts: Parts): Promise<App> {
-  const voters = makeVoters(readSecret(config));
+  const voters = makeVoterKeys(readSecret(config));
   const { stallMs, reconcileMs } = parts;
   // Asked when somebody looks: by then all is there.
   const metrics = makeMetrics(() => ({
@@ -131,11 +131,11 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     onBatch: metrics.batch,
   });
   const { jwt, pollCreation, corsOrigins, trustedProxies, limits } = config.access;
-  const addresses = makeAddresses(trustedProxies, (address) =>
+  const addresses = makeClientAddresses(trustedProxies, (address) =>
     log.warn({ address }, 'X-Forwarded-For from an address that is not in TRUSTED_PROXIES: all behind it count as one'),
   );
   const accounts = jwt === null ? null : makeAccounts(jwt, clock, log);
-  const rates = makeRates({
+  const rates = makeRateLimits({
     ...limits,
     log,
     refused: metrics.refused,
@@ -145,8 +145,8 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
   const audit = makeAudit({ store, clock, log });
   const anomalies = makeAnomalies({ clock, onAnomaly: metrics.anomaly });
   const schedule = makeSchedule({ store, hub, clock, log, onOpened: anomalies.opened });
-  const intake = makeIntake({ store, hub, batcher, voters, clock, audit, anomalies, onVote: metrics.vote });
-  const manage = makeManage({
+  const votes = makeVotes({ store, hub, batcher, voters, clock, audit, anomalies, onVote: metrics.vote });
+  const polls = makePollManager({
     store,
     hub,
     clock,
@@ -157,14 +157,25 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
     accounts: accounts !== null,
     creation: pollCreation,
   });
-  const codes = makeCodes({ store, hub, clock, voters, audit });
+  const codes = makeVoterCodes({ store, hub, clock, voters, audit });
   const exports = makeExports({ store, audit });
-  const services: Services = { intake, manage, codes, audit, anomalies, exports, hub, voters, accounts, rates };
+  const services: Services = {
+    votes,
+    polls,
+    codes,
+    audit,
+    anomalies,
+    exports,
+    hub,
+    voters,
+    accounts,
+    rates,
+  };
   const engine = makeEngine(log);
   const logRequests = config.logLevel === 'debug' || config.logLevel === 'trace';
-  const liveness = makeLiveness(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
+  const liveness = makeHeartbeat(clock, parts.livenessRoundMs ?? LIVENESS_ROUND_MS);
   const streams = makeEventStreams(liveness, clock, rates);
-  const polling = makePolling(clock);
+  const polling = makeLongPolls(clock);
   const webSockets = makeWebSockets({ engine, services, liveness, clock, log, logRequests });
   const dependencies: Dependency[] = [{ name: 'database', needed: true, check: () => store.ping() }];
   if (!bus.alone) {
@@ -264,7 +275,7 @@ function openBus(
   log: Log,
   metrics: Metrics,
   { busTimes }: Parts,
-): { bus: Bus; presence: Presence; places: Places | null; shared: object | null } {
+): { bus: Bus; presence: Presence; places: SharedCounts | null; shared: object | null } {
   if (config.redisUrl === null)
     return { bus: makeLocalBus(), presence: makeLocalPresence(), places: null, shared: null };
   return openRedisBus({

@@ -3,23 +3,23 @@ import type { ResultsVisibility } from './poll.ts';
 import type { Results, Tally } from './tally.ts';
 
 /** As whom results are shown: who manages the poll, who has a ballot in it, or anybody else. */
-export type ShownAs = 'manager' | 'voter' | 'other';
+export type Audience = 'manager' | 'voter' | 'other';
 
 /** Results as one viewer may see them. Only `show` makes them, so none reach a client that were not asked about here. */
 export interface ShownResults extends Omit<Results, 'tallies'> {
   /** Null: hidden, like `runoff` and `rating`. */
   readonly tallies: readonly Tally[] | null;
-  readonly shownAs: ShownAs;
+  readonly shownAs: Audience;
 }
 
-const SEES: Record<ResultsVisibility, (results: Results, as: ShownAs) => boolean> = {
+const SEES: Record<ResultsVisibility, (results: Results, as: Audience) => boolean> = {
   ALWAYS: () => true,
   AFTER_VOTE: (_, as) => as === 'voter',
   AFTER_CLOSE: ({ status }) => status === 'CLOSED',
   ORGANIZERS: () => false,
 };
 
-export function show(results: Results, as: ShownAs): ShownResults {
+export function show(results: Results, as: Audience): ShownResults {
   const { visibility, tallies, runoff, rating } = results;
   const seen = as === 'manager' || SEES[visibility](results, as);
   return {

@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Poll } from '../core/poll.ts';
 import type { Account, Accounts, RefusedToken } from './accounts.ts';
-import type { Voters } from './voter-keys.ts';
+import type { VoterKeys } from './voter-keys.ts';
 
 export const VOTER_COOKIE = 'pollcast_voter';
 export const VOTER_HEADER = 'pollcast-voter';
@@ -36,7 +36,7 @@ const JWT = /^[\w-]+\.[\w-]+\.[\w-]*$/;
  */
 export function readViewer(
   credentials: Credentials,
-  voters: Voters,
+  voters: VoterKeys,
   accounts: Accounts | null = null,
 ): Viewer | Promise<Viewer> {
   const { authorization, cookie, voterToken } = credentials;

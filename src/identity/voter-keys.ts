@@ -8,7 +8,7 @@
  */
 import { createHmac, createSecretKey, randomFillSync, timingSafeEqual } from 'node:crypto';
 
-export interface Voters {
+export interface VoterKeys {
   /** A token for a new voter. */
   issue(): { readonly token: string; readonly voter: string };
   /** The bearer of a code in a poll, whether or not that code was issued; in any case, with or without spaces and hyphens. */
@@ -36,7 +36,7 @@ function randomId(): string {
   return pool.toString('base64url', used - 16, used);
 }
 
-export function makeVoters(secret: string): Voters {
+export function makeVoterKeys(secret: string): VoterKeys {
   // Two uses, two keys: what signs tokens must not be what hides identities.
   const signing = createSecretKey(createHmac('sha256', secret).update('voter token').digest());
   const hiding = createSecretKey(createHmac('sha256', secret).update('voter key').digest());

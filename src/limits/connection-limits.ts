@@ -6,20 +6,20 @@
  */
 
 import type { Stop } from '../ports/clock.ts';
-import type { Places as Everywhere } from '../ports/presence.ts';
+import type { SharedCounts as Everywhere } from '../ports/presence.ts';
 
 const WORTH_TELLING = 1 / 50;
 
-export interface Places {
+export interface ConnectionLimits {
   /** Whether there was one left. */
-  take(address: string): boolean;
+  acquire(address: string): boolean;
   /** MUST be called once for each that was taken. */
-  give(address: string): void;
+  release(address: string): void;
 }
 
 /** `most` of a `kind` for an address, 0: any number. `everywhere`: null where this process is alone. */
-export function makePlaces(kind: string, most: number, everywhere: Everywhere | null): Places {
-  if (most === 0) return { take: () => true, give: () => {} };
+export function makeConnectionLimits(kind: string, most: number, everywhere: Everywhere | null): ConnectionLimits {
+  if (most === 0) return { acquire: () => true, release: () => {} };
   const taken = new Map<string, number>();
   /** The addresses that the others are told of, and how to stop listening for what they have. */
   const shared = new Map<string, Stop>();
@@ -27,14 +27,14 @@ export function makePlaces(kind: string, most: number, everywhere: Everywhere | 
   const nameOf = (address: string): string => `${kind}:${address}`;
 
   return {
-    take(address) {
+    acquire(address) {
       const count = taken.get(address) ?? 0;
       if (count >= most) return false;
       if (shared.has(address) && (everywhere?.total(nameOf(address)) ?? 0) >= most) return false;
       set(address, count + 1);
       return true;
     },
-    give: (address) => set(address, (taken.get(address) ?? 1) - 1),
+    release: (address) => set(address, (taken.get(address) ?? 1) - 1),
   };
 
   function set(address: string, count: number): void {

@@ -5,14 +5,14 @@
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes, RLWrapperTimeouts } from 'rate-limiter-flexible';
 import { RateLimitedError } from '../core/errors.ts';
 import type { Log } from '../ports/log.ts';
-import type { Places } from '../ports/presence.ts';
-import { makePlaces } from './connection-limits.ts';
+import type { SharedCounts } from '../ports/presence.ts';
+import { makeConnectionLimits } from './connection-limits.ts';
 import { LIMITS } from './limits.ts';
 
 export type RateKind = 'votes' | 'polls' | 'operations' | 'connections' | 'codes';
 
 /** Each of the promises rejects with `RateLimitedError`; null: there is no limit, or it is not reached, known at once. */
-export interface Rates {
+export interface RateLimits {
   /** `ballots`: of a batch by an organizer, which costs its address a vote for each hundred. */
   vote(address: string, ballots?: number): Promise<void> | null;
   /** `who`: the address, or the account of whoever is signed in. */
@@ -29,10 +29,10 @@ export interface Rates {
   /** Before a voter code is looked at: whether this address may still try here. */
   codeAllowed(pollId: string, address: string): Promise<void>;
   /** After a voter code was wrong. Never rejects. */
-  codeFailed(pollId: string, address: string): Promise<void>;
+  noteWrongCode(pollId: string, address: string): Promise<void>;
 }
 
-export interface RatesOptions {
+export interface RateLimitsOptions {
   /** A second, for one address; 0: no limit. Likewise the others. */
   readonly votes: number;
   /** An hour. */
@@ -45,7 +45,7 @@ export interface RatesOptions {
   /** An ioredis connection. It MUST NOT queue while it is not connected (`enableOfflineQueue: false`). */
   readonly shared?: object;
   /** What is open at the other processes. */
-  readonly places?: Places;
+  readonly places?: SharedCounts;
   /** Told of every refusal. */
   readonly refused?: (kind: RateKind) => void;
 }
@@ -65,7 +65,7 @@ interface Limiter {
   charge(key: string): Promise<void>;
 }
 
-export function makeRates(options: RatesOptions): Rates {
+export function makeRateLimits(options: RateLimitsOptions): RateLimits {
   const { connections, log } = options;
   const votes = limiter('votes', options.votes, 1, 'Too many votes from your address');
   const polls = limiter('polls', options.polls, HOUR_S, 'Too many new polls from you');
@@ -77,8 +77,8 @@ export function makeRates(options: RatesOptions): Rates {
   );
   const codes = limiter('codes', CODE_TRIES, CODE_WINDOW_S, 'Too many wrong codes from your address');
   const everywhere = options.places ?? null;
-  const places = makePlaces('connections', connections, everywhere);
-  const sockets = makePlaces('sockets', connections * LIMITS.socketsPerConnection, everywhere);
+  const places = makeConnectionLimits('connections', connections, everywhere);
+  const sockets = makeConnectionLimits('sockets', connections * LIMITS.socketsPerConnection, everywhere);
 
   return {
     vote: (address, ballots = 1) =>
@@ -88,19 +88,19 @@ export function makeRates(options: RatesOptions): Rates {
     operation: (address, cost) =>
       operations === null ? null : operations.take(address, Math.min(cost, options.operationCost)),
     connect(address) {
-      if (places.take(address)) return;
+      if (places.acquire(address)) return;
       options.refused?.('connections');
       throw new RateLimitedError(`At most ${connections} connections at once from one address.`, 5_000);
     },
-    disconnect: places.give,
+    disconnect: places.release,
     openSocket(address) {
-      const taken = sockets.take(address);
+      const taken = sockets.acquire(address);
       if (!taken) options.refused?.('connections');
       return taken;
     },
-    closeSocket: sockets.give,
+    closeSocket: sockets.release,
     codeAllowed: async (pollId, address) => codes?.spent(`${pollId} ${address}`),
-    codeFailed: async (pollId, address) => codes?.charge(`${pollId} ${address}`),
+    noteWrongCode: async (pollId, address) => codes?.charge(`${pollId} ${address}`),
   };
 
   /** Null: no limit. `windowS`: in how many seconds `points` are given, from the first that is spent. */

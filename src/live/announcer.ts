@@ -5,69 +5,70 @@
  */
 import type { Bus } from '../ports/bus.ts';
 import type { Clock, Stop } from '../ports/clock.ts';
-import { isStale, type Known, type Memory } from './poll-cache.ts';
+import { type CachedPoll, isStale, type PollCache } from './poll-cache.ts';
 
-export interface Teller {
+export interface Announcer {
   /** After a commit at this version. */
-  committed(known: Known, version: number): void;
+  committed(known: CachedPoll, version: number): void;
   /** After a change of the poll itself: it is told at once. */
-  changed(known: Known): void;
-  gone(pollId: string): void;
+  changed(known: CachedPoll): void;
+  deleted(pollId: string): void;
   /** What others said. */
-  heard(pollId: string, version: number): void;
+  onRemote(pollId: string, version: number): void;
   stop: Stop;
 }
 
-export function makeTeller(options: {
+export function makeAnnouncer(options: {
   readonly bus: Bus;
-  readonly memory: Memory;
+  readonly cache: PollCache;
   readonly clock: Clock;
   readonly intervalMs: number;
-}): Teller {
-  const { bus, memory, clock, intervalMs } = options;
+}): Announcer {
+  const { bus, cache, clock, intervalMs } = options;
   /** Polls of which something was said within the interval. `untold`: the version that waits for its end, or 0. */
-  const lines = new Map<string, { readonly known: Known; untold: number; stop: Stop }>();
-  if (bus.alone) return { committed: () => {}, changed: () => {}, gone: () => {}, heard: () => {}, stop: () => {} };
+  const recent = new Map<string, { readonly known: CachedPoll; untold: number; stop: Stop }>();
+  if (bus.alone)
+    return { committed: () => {}, changed: () => {}, deleted: () => {}, onRemote: () => {}, stop: () => {} };
 
   return {
     committed(known, version) {
-      const line = lines.get(known.id);
+      const line = recent.get(known.id);
       if (line !== undefined) line.untold = version;
       else say(known);
     },
     changed: say,
-    gone(pollId) {
-      lines.get(pollId)?.stop();
-      lines.delete(pollId);
+    deleted(pollId) {
+      recent.get(pollId)?.stop();
+      recent.delete(pollId);
       bus.publish({ kind: 'gone', pollId });
     },
-    heard(pollId, version) {
-      const line = lines.get(pollId);
+    onRemote(pollId, version) {
+      const line = recent.get(pollId);
       if (line !== undefined && line.untold <= version) line.untold = 0;
     },
     stop() {
-      for (const line of lines.values()) {
+      for (const line of recent.values()) {
         line.stop();
         if (line.untold > 0) publish(line.known, !isStale(line.known));
       }
-      lines.clear();
+      recent.clear();
     },
   };
 
-  function say(known: Known): void {
-    lines.get(known.id)?.stop();
-    lines.delete(known.id);
+  function say(known: CachedPoll): void {
+    recent.get(known.id)?.stop();
+    recent.delete(known.id);
     if (intervalMs > 0) {
       const stop = clock.after(intervalMs, () => {
-        const line = lines.get(known.id);
-        lines.delete(known.id);
+        const line = recent.get(known.id);
+        recent.delete(known.id);
         if (line !== undefined && line.untold > 0) say(known);
       });
-      lines.set(known.id, { known, untold: 0, stop });
+      recent.set(known.id, { known, untold: 0, stop });
     }
     // Watchers here need the whole state anyway; where there are none, those who have some look for themselves.
     if (known.holds > 0 && isStale(known)) {
-      memory.fresh(known).then(
+      cache.refresh(known).then(
         // What was committed since is said when the interval is over.
         () => publish(known, known.state !== null),
         () => publish(known, false),
@@ -75,7 +76,7 @@ export function makeTeller(options: {
     } else publish(known, !isStale(known));
   }
 
-  function publish(known: Known, whole: boolean): void {
+  function publish(known: CachedPoll, whole: boolean): void {
     const { id: pollId, state } = known;
     if (state === null || !whole) {
       bus.publish({

@@ -11,23 +11,23 @@ const ALLOWANCE_MS = 2;
 /** A turn of the loop that takes less, milliseconds, had nothing to do. */
 const NOTHING_MS = 0.05;
 
-export interface Pace {
+export interface BroadcastQueue {
   /** Calls `slice` until it says that it is done, from the loop's next turn on: the votes that it tells of are answered first. */
   run(slice: () => 'done' | 'more'): void;
   stop: Stop;
 }
 
 /** The event loop, as a pace sees it. */
-export interface Loop {
+export interface EventLoop {
   /** Milliseconds with fractions. */
   now(): number;
   /** Runs once the loop has seen to everything else that is ready. */
   next(run: () => void): void;
 }
 
-const eventLoop: Loop = { now: () => performance.now(), next: (run) => void setImmediate(run) };
+const eventLoop: EventLoop = { now: () => performance.now(), next: (run) => void setImmediate(run) };
 
-export function makePace(votesWait: () => boolean, loop = eventLoop): Pace {
+export function makeBroadcastQueue(votesWait: () => boolean, loop = eventLoop): BroadcastQueue {
   const queue: (() => 'done' | 'more')[] = [];
   let active = false;
   /** What was taken and not yet rested for. */

@@ -4,15 +4,15 @@
  */
 import type { PollcastError } from '../core/errors.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Pace } from './broadcast-queue.ts';
+import type { BroadcastQueue } from './broadcast-queue.ts';
 import type { SlowReaders } from './slow-readers.ts';
-import type { Outlet, Update } from './subscriber.ts';
+import type { Subscriber, Update } from './subscriber.ts';
 import { makeThrottle } from './throttle.ts';
 
 const SLICE = 500;
 
 /** What a group is served from: where its topic stands. */
-export interface Standing<State> {
+export interface TopicState<State> {
   readonly cursor: number;
   readonly final: boolean;
   readonly state: State;
@@ -23,21 +23,26 @@ export interface Group<State> {
   /** Nobody is in it, nor being let in. */
   readonly isEmpty: boolean;
   /** Sends where the topic stands to everybody who has not got it, no more often than `everyMs`; a final one at once. */
-  offer(standing: Standing<State>): void;
+  offer(standing: TopicState<State>): void;
   /**
    * The first thing that the newcomer receives is where the topic stands (L1), unless it has just that. `fits` is asked when it
    * is about to receive it: if not, it receives nothing and is no member. Whether it was let in.
    */
-  join(outlet: Outlet, standing: Standing<State>, after: number | null, fits?: () => boolean): Promise<boolean>;
+  join(
+    subscriber: Subscriber,
+    standing: TopicState<State>,
+    after: number | null,
+    fits?: () => boolean,
+  ): Promise<boolean>;
   /** Who has left already may leave again. */
-  leave(outlet: Outlet): void;
+  leave(subscriber: Subscriber): void;
   fail(error: PollcastError): void;
 }
 
 export interface GroupOptions<State> {
   readonly clock: Clock;
   readonly slow: SlowReaders;
-  readonly pace: Pace;
+  readonly broadcasts: BroadcastQueue;
   readonly everyMs: number;
   /** Executes and encodes; the result is shared by everybody in the group. */
   readonly encode: (state: State) => Promise<Buffer> | Buffer;
@@ -50,8 +55,8 @@ export interface GroupOptions<State> {
 export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
   const { clock, slow } = options;
   // An array, and each member knows its place: a pass reads it in order, and leaving costs nothing.
-  const members: Outlet[] = [];
-  let wanted: Standing<State> | null = null;
+  const members: Subscriber[] = [];
+  let wanted: TopicState<State> | null = null;
   let latest: Update | null = null;
   let encoding: Promise<Update> | null = null;
   let passing = false;
@@ -70,26 +75,26 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
       if (standing.final) refresh();
       else throttle.poke();
     },
-    async join(outlet, standing, after, fits) {
+    async join(subscriber, standing, after, fits) {
       joining++;
       try {
         if (wanted === null || standing.cursor > wanted.cursor) wanted = standing;
         const update = await upToDate();
         if (fits?.() === false) return false;
         // Who comes from another group with bytes on their way is as slow as it was there.
-        if (outlet.cursor >= 0 && outlet.backlog() > 0) slow.add(outlet);
+        if (subscriber.cursor >= 0 && subscriber.backlog() > 0) slow.add(subscriber);
         if (update.cursor === after) {
-          outlet.cursor = update.cursor;
-          if (update.final) outlet.end();
+          subscriber.cursor = update.cursor;
+          if (update.final) subscriber.end();
         } else {
-          give(outlet, update);
+          give(subscriber, update);
         }
-        if (!update.final || outlet.pending !== null) {
-          outlet.place = members.length;
-          members.push(outlet);
+        if (!update.final || subscriber.pending !== null) {
+          subscriber.index = members.length;
+          members.push(subscriber);
         }
         // It may have moved on while this one waited for its bytes.
-        if (latest !== null && latest !== update) give(outlet, latest);
+        if (latest !== null && latest !== update) give(subscriber, latest);
         return true;
       } finally {
         joining--;
@@ -98,32 +103,32 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
     },
     leave,
     fail(error) {
-      for (const outlet of members.splice(0)) {
-        outlet.place = -1;
-        slow.remove(outlet);
-        outlet.fail(error);
+      for (const subscriber of members.splice(0)) {
+        subscriber.index = -1;
+        slow.remove(subscriber);
+        subscriber.fail(error);
       }
       close();
     },
   };
 
-  function give(outlet: Outlet, update: Update): void {
-    if (outlet.push(update)) options.onDelivered(1);
-    else slow.add(outlet);
+  function give(subscriber: Subscriber, update: Update): void {
+    if (subscriber.push(update)) options.onDelivered(1);
+    else slow.add(subscriber);
   }
 
-  function leave(outlet: Outlet): void {
-    slow.remove(outlet);
-    const { place } = outlet;
+  function leave(subscriber: Subscriber): void {
+    slow.remove(subscriber);
+    const { index } = subscriber;
     const last = members.at(-1);
-    if (last === undefined || members[place] !== outlet) return;
+    if (last === undefined || members[index] !== subscriber) return;
     members.pop();
     // Passes go from the end to the front: the last one was served already, wherever it stands now.
-    if (last !== outlet) {
-      members[place] = last;
-      last.place = place;
+    if (last !== subscriber) {
+      members[index] = last;
+      last.index = index;
     }
-    outlet.place = -1;
+    subscriber.index = -1;
     if (isEmpty()) close();
   }
 
@@ -147,7 +152,7 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
     return encoding.then(upToDate);
   }
 
-  async function encode(standing: Standing<State>): Promise<Update> {
+  async function encode(standing: TopicState<State>): Promise<Update> {
     const payload = await options.encode(standing.state);
     latest = { cursor: standing.cursor, final: standing.final, payload };
     return latest;
@@ -165,7 +170,7 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
     passing = true;
     const started = latest;
     let next = members.length;
-    options.pace.run(() => {
+    options.broadcasts.run(() => {
       const from = Math.min(next, members.length);
       const { delivered, reached } = serve(from, Math.max(0, from - SLICE));
       next = reached;
@@ -187,10 +192,10 @@ export function makeGroup<State>(options: GroupOptions<State>): Group<State> {
     let at = from;
     while (at > until) {
       // Who is served may leave, and others with it.
-      const outlet = members[--at];
-      if (update === null || outlet === undefined || update.cursor <= outlet.cursor) continue;
-      if (outlet.push(update)) delivered++;
-      else slow.add(outlet);
+      const subscriber = members[--at];
+      if (update === null || subscriber === undefined || update.cursor <= subscriber.cursor) continue;
+      if (subscriber.push(update)) delivered++;
+      else slow.add(subscriber);
     }
     return { delivered, reached: at };
   }

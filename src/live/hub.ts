@@ -10,16 +10,16 @@ import type { Clock, Stop } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { Presence } from '../ports/presence.ts';
 import type { PollChange, PollState, Store } from '../ports/store.ts';
-import { makeTeller } from './announcer.ts';
-import { makePace } from './broadcast-queue.ts';
-import { type Known, makeMemory } from './poll-cache.ts';
+import { makeAnnouncer } from './announcer.ts';
+import { makeBroadcastQueue } from './broadcast-queue.ts';
+import { type CachedPoll, makePollCache } from './poll-cache.ts';
 import { makeReconciler } from './reconciler.ts';
 import { makeSlowReaders } from './slow-readers.ts';
-import { Outlet } from './subscriber.ts';
-import type { PollView, Watch } from './subscription.ts';
-import { type HubStats, makeWatched, type Watched } from './watched-poll.ts';
+import { Subscriber } from './subscriber.ts';
+import type { PollView, Subscription } from './subscription.ts';
+import { type HubStats, makeWatchedPoll, type WatchedPoll } from './watched-poll.ts';
 
-export type { PollView, Topic, Watch } from './subscription.ts';
+export type { PollView, Subscription, Topic } from './subscription.ts';
 export type { HubStats } from './watched-poll.ts';
 
 export interface Hub {
@@ -37,12 +37,12 @@ export interface Hub {
   changed(state: PollState): PollView;
   removed(pollId: string): void;
   /** Subscribes. Rejects with `NotFoundError` where there is no such poll (L7). Resolves once the first update is on its way. */
-  watch(watch: Watch, outlet: Outlet): Promise<Stop>;
+  watch(watch: Subscription, subscriber: Subscriber): Promise<Stop>;
   /**
    * Before a vote of this voter is cast, or taken back: its subscriptions wait until the returned function says whether the voter
    * has a ballot now (null: unknown). See `Watched.hold`.
    */
-  hold(pollId: string, voterKey: string): (voted: boolean | null) => void;
+  pauseVoter(pollId: string, voterKey: string): (voted: boolean | null) => void;
   /** Resolves when the results are newer than `afterVersion` or `waitMs` have passed, or the poll is not there. */
   newer(pollId: string, afterVersion: number, waitMs: number): Promise<void>;
   readonly watching: number;
@@ -71,7 +71,7 @@ const NOTHING = Buffer.alloc(0);
 const nothing = (): void => {};
 
 /** Rings once whatever comes. */
-class Bell extends Outlet {
+class OneShotSubscriber extends Subscriber {
   private readonly ring: () => void;
 
   constructor(ring: () => void) {
@@ -92,34 +92,46 @@ class Bell extends Outlet {
 export function makeHub(options: HubOptions): Hub {
   const { store, clock, log, bus, presence, intervalMs } = options;
   /** `leave` ends what was begun with other instances. */
-  const polls = new Map<string, { readonly watched: Watched; readonly leave: Stop }>();
+  const polls = new Map<string, { readonly watched: WatchedPoll; readonly leave: Stop }>();
   const slow = makeSlowReaders(clock, options.stallMs ?? 30_000, options.stats);
-  const pace = makePace(options.votesWait ?? (() => false));
-  const memory = makeMemory({
+  const broadcasts = makeBroadcastQueue(options.votesWait ?? (() => false));
+  const cache = makePollCache({
     store,
     remember: options.remember ?? 10_000,
     onNews: (known) => polls.get(known.id)?.watched.announce(),
     onGone: remove,
   });
-  const teller = makeTeller({ bus, memory, clock, intervalMs });
+  const announcer = makeAnnouncer({ bus, cache, clock, intervalMs });
   const reconciler = makeReconciler({
     store,
-    memory,
+    cache,
     clock,
     log,
     everyMs: options.reconcileMs ?? 2_000,
     watched: () => [...polls.values()].map(({ watched }) => watched.known),
   });
   const unlisten = presence.listen((pollId) => polls.get(pollId)?.watched.showAudience());
-  const parts = { store, memory, presence, clock, log, slow, pace, intervalMs, stats: options.stats, viewOf, onEmpty };
+  const parts = {
+    store,
+    cache,
+    presence,
+    clock,
+    log,
+    slow,
+    broadcasts,
+    intervalMs,
+    stats: options.stats,
+    viewOf,
+    onEmpty,
+  };
 
   return {
     poll(id) {
-      const known = memory.of(id);
-      return known.state?.poll ?? memory.current(known).then((state) => state?.poll ?? null);
+      const known = cache.open(id);
+      return known.state?.poll ?? cache.current(known).then((state) => state?.poll ?? null);
     },
     known(id) {
-      const known = memory.get(id);
+      const known = cache.get(id);
       return known?.state == null ? null : viewOf(known);
     },
     viewOf: (poll) => ({
@@ -134,25 +146,25 @@ export function makeHub(options: HubOptions): Hub {
     read,
     committed(change) {
       // Where there are others, they are told even of what is not known here any more.
-      const known = bus.alone ? memory.get(change.pollId) : memory.of(change.pollId);
-      if (known === null || !memory.commit(known, change)) return;
+      const known = bus.alone ? cache.get(change.pollId) : cache.open(change.pollId);
+      if (known === null || !cache.commit(known, change)) return;
       polls.get(known.id)?.watched.poke();
-      teller.committed(known, change.version);
+      announcer.committed(known, change.version);
     },
     changed(state) {
-      const known = memory.of(state.poll.id);
-      memory.accept(known, state);
+      const known = cache.open(state.poll.id);
+      cache.accept(known, state);
       polls.get(known.id)?.watched.announce();
-      teller.changed(known);
+      announcer.changed(known);
       return viewOf(known);
     },
     removed(pollId) {
-      const known = memory.get(pollId);
+      const known = cache.get(pollId);
       if (known !== null) remove(known);
-      teller.gone(pollId);
+      announcer.deleted(pollId);
     },
     watch,
-    hold: (pollId, voterKey) => polls.get(pollId)?.watched.hold(voterKey) ?? nothing,
+    pauseVoter: (pollId, voterKey) => polls.get(pollId)?.watched.pauseVoter(voterKey) ?? nothing,
     newer,
     get watching() {
       let count = 0;
@@ -161,10 +173,10 @@ export function makeHub(options: HubOptions): Hub {
     },
     stop() {
       slow.stop();
-      pace.stop();
+      broadcasts.stop();
       unlisten();
       reconciler.stop();
-      teller.stop();
+      announcer.stop();
       for (const { watched, leave } of polls.values()) {
         watched.stop();
         leave();
@@ -174,33 +186,33 @@ export function makeHub(options: HubOptions): Hub {
   };
 
   async function read(id: string): Promise<PollView | null> {
-    const known = memory.of(id);
-    return (await memory.current(known)) === null ? null : viewOf(known);
+    const known = cache.open(id);
+    return (await cache.current(known)) === null ? null : viewOf(known);
   }
 
-  function viewOf(known: Known): PollView {
+  function viewOf(known: CachedPoll): PollView {
     const { state } = known;
     if (state === null) throw new Error('A view is taken of a poll that is known.');
-    return { poll: state.poll, results: () => memory.results(known), watching: () => presence.total(known.id) };
+    return { poll: state.poll, results: () => cache.results(known), watching: () => presence.total(known.id) };
   }
 
-  async function watch(wish: Watch, outlet: Outlet): Promise<Stop> {
-    const known = memory.of(wish.pollId);
-    memory.hold(known);
+  async function watch(subscription: Subscription, subscriber: Subscriber): Promise<Stop> {
+    const known = cache.open(subscription.pollId);
+    cache.hold(known);
     try {
-      if ((await memory.current(known)) === null) throw pollNotFound(wish.pollId);
-      return await watchedOf(known).join(wish, outlet);
+      if ((await cache.current(known)) === null) throw pollNotFound(subscription.pollId);
+      return await watchedOf(known).join(subscription, subscriber);
     } finally {
-      memory.release(known);
+      cache.release(known);
     }
   }
 
-  function watchedOf(known: Known): Watched {
+  function watchedOf(known: CachedPoll): WatchedPoll {
     const found = polls.get(known.id)?.watched;
     if (found !== undefined) return found;
-    const watched = makeWatched(known, parts);
-    memory.hold(known);
-    const stops: Stop[] = [() => memory.release(known)];
+    const watched = makeWatchedPoll(known, parts);
+    cache.hold(known);
+    const stops: Stop[] = [() => cache.release(known)];
     if (!bus.alone) {
       // It is compared once the subscription stands: what came between the look before and that moment is found then.
       stops.push(
@@ -221,7 +233,7 @@ export function makeHub(options: HubOptions): Hub {
     return watched;
   }
 
-  function onEmpty(watched: Watched): void {
+  function onEmpty(watched: WatchedPoll): void {
     const entry = polls.get(watched.known.id);
     if (entry?.watched !== watched) return;
     polls.delete(watched.known.id);
@@ -229,8 +241,8 @@ export function makeHub(options: HubOptions): Hub {
     entry.leave();
   }
 
-  function remove(known: Known): void {
-    memory.drop(known);
+  function remove(known: CachedPoll): void {
+    cache.drop(known);
     const entry = polls.get(known.id);
     if (entry === undefined) return;
     polls.delete(known.id);
@@ -240,24 +252,24 @@ export function makeHub(options: HubOptions): Hub {
   }
 
   /** What another instance said. The same again, or something older, does nothing; a deletion is never believed unseen. */
-  function hear(watched: Watched, news: PollNews): void {
+  function hear(watched: WatchedPoll, news: PollNews): void {
     const { known } = watched;
     const { state } = known;
     if (state === null) return;
     if (news.kind === 'gone') {
-      memory.doubt(known);
+      cache.invalidate(known);
       watched.poke();
       return;
     }
-    teller.heard(known.id, news.version);
+    announcer.onRemote(known.id, news.version);
     if (news.kind === 'counts' && news.revision <= state.poll.revision) {
       const { version, ballotCount, updatedAt, counts } = news;
-      if (memory.accept(known, { poll: state.poll, version, ballotCount, updatedAt, counts })) watched.announce();
-    } else if (memory.claim(known, news.version, news.revision)) {
+      if (cache.accept(known, { poll: state.poll, version, ballotCount, updatedAt, counts })) watched.announce();
+    } else if (cache.noteVersion(known, news.version, news.revision)) {
       if (news.revision <= state.poll.revision) watched.poke();
       // It may have been closed: that is not kept waiting.
       else
-        memory.fresh(known).catch((error) => log.warn({ err: error, pollId: known.id }, 'a change could not be read'));
+        cache.refresh(known).catch((error) => log.warn({ err: error, pollId: known.id }, 'a change could not be read'));
     }
   }
 
@@ -274,7 +286,7 @@ export function makeHub(options: HubOptions): Hub {
         leave?.();
         resolve();
       }
-      const wish: Watch = {
+      const subscription: Subscription = {
         pollId,
         topic: 'results',
         groupKey: '',
@@ -283,7 +295,7 @@ export function makeHub(options: HubOptions): Hub {
         encode: () => NOTHING,
         presence: 'returning',
       };
-      watch(wish, new Bell(finish)).then(
+      watch(subscription, new OneShotSubscriber(finish)).then(
         (stop) => {
           if (over) stop();
           else leave = stop;

@@ -11,63 +11,63 @@ import { addContent, countResults, type Results } from '../core/tally.ts';
 import type { PollChange, PollState, Store } from '../ports/store.ts';
 
 /** A poll in memory. Only `memory.ts` writes into it. */
-export interface Known {
+export interface CachedPoll {
   readonly id: string;
   state: PollState | null;
   /** The newest version and revision that are said to be committed. */
   version: number;
   revision: number;
   /** How often it was doubted since the last look. */
-  doubts: number;
+  invalidations: number;
   results: Results | null;
   loading: Promise<PollState | null> | null;
   /** How many need it to stay. */
   holds: number;
 }
 
-export interface Memory {
-  get(id: string): Known | null;
+export interface PollCache {
+  get(id: string): CachedPoll | null;
   /** Known or not, from now on there is a place for it. */
-  of(id: string): Known;
+  open(id: string): CachedPoll;
   /** It is not forgotten as long as it is held. Held as often as it is released. */
-  hold(known: Known): void;
-  release(known: Known): void;
+  hold(known: CachedPoll): void;
+  release(known: CachedPoll): void;
   /** As the database has it now; from memory where nobody else writes. Null: there is no such poll. */
-  current(known: Known): Promise<PollState | null>;
+  current(known: CachedPoll): Promise<PollState | null>;
   /** Looks at the database unless what is known is the newest that is known to be there. Null: there is no such poll. */
-  fresh(known: Known): Promise<PollState | null>;
+  refresh(known: CachedPoll): Promise<PollState | null>;
   /** Not older than when they were asked for. */
-  results(known: Known): Results | Promise<Results>;
+  results(known: CachedPoll): Results | Promise<Results>;
   /** Of the state that is known; throws where none is. */
-  counted(known: Known): Results;
+  countedResults(known: CachedPoll): Results;
   /** A commit of this process. Whether it is news. */
-  commit(known: Known, change: PollChange): boolean;
+  commit(known: CachedPoll, change: PollChange): boolean;
   /** Takes a whole state over, unless what is known is newer. Whether anything changed. */
-  accept(known: Known, state: PollState): boolean;
+  accept(known: CachedPoll, state: PollState): boolean;
   /** That the database has at least this. Whether it is more than is known. */
-  claim(known: Known, version: number, revision: number): boolean;
+  noteVersion(known: CachedPoll, version: number, revision: number): boolean;
   /** That what is known may be wrong: the database must be looked at. */
-  doubt(known: Known): void;
-  drop(known: Known): void;
+  invalidate(known: CachedPoll): void;
+  drop(known: CachedPoll): void;
 }
 
-export interface MemoryOptions {
+export interface PollCacheOptions {
   readonly store: Store;
   /** How many polls that nobody holds are remembered. */
   readonly remember: number;
   /** The database had something new. Before those who wait for the look are told. */
-  readonly onNews: (known: Known) => void;
-  readonly onGone: (known: Known) => void;
+  readonly onNews: (known: CachedPoll) => void;
+  readonly onGone: (known: CachedPoll) => void;
 }
 
-export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): Memory {
-  const polls = new Map<string, Known>();
+export function makePollCache({ store, remember, onNews, onGone }: PollCacheOptions): PollCache {
+  const polls = new Map<string, CachedPoll>();
   /** Those that nobody holds, the oldest first. */
-  const idle = new Set<Known>();
+  const idle = new Set<CachedPoll>();
 
   return {
     get: (id) => polls.get(id) ?? null,
-    of(id) {
+    open(id) {
       const found = polls.get(id);
       if (found !== undefined) return found;
       const known = newKnown(id);
@@ -91,12 +91,12 @@ export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): 
       if (known.loading !== null && !isCurrent()) await known.loading;
       return isCurrent() ? known.state : load(known);
     },
-    fresh,
+    refresh,
     results(known) {
-      if (!isStale(known)) return counted(known);
-      return fresh(known).then(() => counted(known));
+      if (!isStale(known)) return countedResults(known);
+      return refresh(known).then(() => countedResults(known));
     },
-    counted,
+    countedResults,
     commit(known, change) {
       const { state } = known;
       const next = state !== null && !isStale(known) && change.version === state.version + 1;
@@ -106,16 +106,16 @@ export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): 
       return state === null || change.version > state.version;
     },
     accept,
-    claim(known, version, revision) {
+    noteVersion(known, version, revision) {
       known.version = Math.max(known.version, version);
       known.revision = Math.max(known.revision, revision);
       return isStale(known);
     },
-    doubt: (known) => void known.doubts++,
+    invalidate: (known) => void known.invalidations++,
     drop,
   };
 
-  function drop(known: Known): void {
+  function drop(known: CachedPoll): void {
     if (polls.get(known.id) === known) polls.delete(known.id);
     idle.delete(known);
   }
@@ -129,28 +129,30 @@ export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): 
   }
 
   /** What is not there is not worth a place. */
-  function forget(known: Known): void {
+  function forget(known: CachedPoll): void {
     if (known.holds === 0 && known.state === null && known.loading === null) drop(known);
   }
 
   /** A look that was under way may have missed what is asked for: then there is one more. */
-  async function fresh(known: Known): Promise<PollState | null> {
+  async function refresh(known: CachedPoll): Promise<PollState | null> {
     if (known.loading !== null) await known.loading;
     return isStale(known) ? load(known) : known.state;
   }
 
   /** Whoever asks meanwhile shares the look. */
-  function load(known: Known): Promise<PollState | null> {
-    known.loading ??= look(known).finally(() => {
+  function load(known: CachedPoll): Promise<PollState | null> {
+    known.loading ??= readDatabase(known).finally(() => {
       known.loading = null;
       forget(known);
     });
     return known.loading;
   }
 
-  async function look(known: Known): Promise<PollState | null> {
-    const { state: before, version, revision, doubts } = known;
-    const loaded = isPollId(known.id) ? await store.loadPoll(known.id, doubts > 0 ? undefined : before?.version) : null;
+  async function readDatabase(known: CachedPoll): Promise<PollState | null> {
+    const { state: before, version, revision, invalidations } = known;
+    const loaded = isPollId(known.id)
+      ? await store.loadPoll(known.id, invalidations > 0 ? undefined : before?.version)
+      : null;
     if (loaded === null) {
       drop(known);
       known.state = null;
@@ -160,12 +162,12 @@ export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): 
     // What was claimed before we looked, and is not there, is not true.
     if (known.version === version) known.version = loaded.version;
     if (known.revision === revision) known.revision = loaded.poll.revision;
-    known.doubts -= doubts;
+    known.invalidations -= invalidations;
     // Counts are left out only where the version is the one we had then.
     const counts = loaded.counts ?? before?.counts;
     if (counts === undefined) return known.state;
     const state = { ...loaded, counts };
-    if (doubts > 0 && known.state === before && before !== null && state.version <= before.version) {
+    if (invalidations > 0 && known.state === before && before !== null && state.version <= before.version) {
       // Not even a higher version is right against the database.
       known.state = state;
       known.results = null;
@@ -173,7 +175,7 @@ export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): 
     return known.state;
   }
 
-  function accept(known: Known, state: PollState): boolean {
+  function accept(known: CachedPoll, state: PollState): boolean {
     const old = known.state;
     if (old === null || state.version > old.version) {
       // A commit may be newer than the poll that came with it.
@@ -188,7 +190,7 @@ export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): 
     return true;
   }
 
-  function advance(known: Known, state: PollState, change: PollChange): void {
+  function advance(known: CachedPoll, state: PollState, change: PollChange): void {
     const { counts } = state;
     for (const content of change.removed) addContent(counts, content, -1);
     for (const content of change.added) addContent(counts, content, 1);
@@ -197,7 +199,7 @@ export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): 
     known.results = null;
   }
 
-  function counted(known: Known): Results {
+  function countedResults(known: CachedPoll): Results {
     if (known.state === null) throw pollNotFound(known.id);
     known.results ??= countResults(known.state.poll, known.state, known.state.counts);
     return known.results;
@@ -205,10 +207,10 @@ export function makeMemory({ store, remember, onNews, onGone }: MemoryOptions): 
 }
 
 /** Whether the database is known, or suspected, to have something else. */
-export function isStale({ state, version, revision, doubts }: Known): boolean {
-  return doubts > 0 || (state !== null && (state.version < version || state.poll.revision < revision));
+export function isStale({ state, version, revision, invalidations }: CachedPoll): boolean {
+  return invalidations > 0 || (state !== null && (state.version < version || state.poll.revision < revision));
 }
 
-function newKnown(id: string): Known {
-  return { id, state: null, version: 0, revision: 0, doubts: 0, results: null, loading: null, holds: 0 };
+function newKnown(id: string): CachedPoll {
+  return { id, state: null, version: 0, revision: 0, invalidations: 0, results: null, loading: null, holds: 0 };
 }

@@ -5,7 +5,7 @@
 import type { Clock, Stop } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { Store } from '../ports/store.ts';
-import type { Known, Memory } from './poll-cache.ts';
+import type { CachedPoll, PollCache } from './poll-cache.ts';
 
 /** Instances that lost the bus together do not ask together. */
 const JITTER_MS = 100;
@@ -16,20 +16,20 @@ const LOOKS = 8;
 
 export interface Reconciler {
   /** Compares this one soon, together with all others that are asked for by then. */
-  soon(known: Known): void;
+  soon(known: CachedPoll): void;
   stop: Stop;
 }
 
 export function makeReconciler(options: {
   readonly store: Store;
-  readonly memory: Memory;
+  readonly cache: PollCache;
   readonly clock: Clock;
   readonly log: Log;
   readonly everyMs: number;
-  readonly watched: () => readonly Known[];
+  readonly watched: () => readonly CachedPoll[];
 }): Reconciler {
-  const { store, memory, clock, log } = options;
-  let wanted = new Set<Known>();
+  const { store, cache, clock, log } = options;
+  let wanted = new Set<CachedPoll>();
   let waiting: Stop | null = null;
   let running = false;
   let stopped = false;
@@ -62,7 +62,7 @@ export function makeReconciler(options: {
     });
   }
 
-  async function run(polls: readonly Known[]): Promise<void> {
+  async function run(polls: readonly CachedPoll[]): Promise<void> {
     if (polls.length === 0) return;
     if (running) {
       for (const known of polls) wanted.add(known);
@@ -70,12 +70,12 @@ export function makeReconciler(options: {
     }
     running = true;
     try {
-      const behind: Known[] = [];
+      const behind: CachedPoll[] = [];
       for (let from = 0; from < polls.length && !stopped; from += AT_ONCE) {
         behind.push(...(await compare(polls.slice(from, from + AT_ONCE))));
       }
       const look = async (): Promise<void> => {
-        for (let known = behind.pop(); known !== undefined; known = behind.pop()) await memory.fresh(known);
+        for (let known = behind.pop(); known !== undefined; known = behind.pop()) await cache.refresh(known);
       };
       await Promise.all(Array.from({ length: LOOKS }, look));
     } catch (error) {
@@ -87,7 +87,7 @@ export function makeReconciler(options: {
   }
 
   /** Those that the database has otherwise. */
-  async function compare(polls: readonly Known[]): Promise<Known[]> {
+  async function compare(polls: readonly CachedPoll[]): Promise<CachedPoll[]> {
     const before = polls.map(({ state }) => state);
     const cursors = await store.cursors(polls.map(({ id }) => id));
     return polls.filter((known, index) => {
@@ -95,8 +95,8 @@ export function makeReconciler(options: {
       if (known.state === null) return false;
       // Gone, or gone back, unless it moved while we looked.
       const odd = now === undefined || (known.state === before[index] && now.version < known.state.version);
-      if (odd) memory.doubt(known);
-      return (now !== undefined && memory.claim(known, now.version, now.revision)) || odd;
+      if (odd) cache.invalidate(known);
+      return (now !== undefined && cache.noteVersion(known, now.version, now.revision)) || odd;
     });
   }
 }

@@ -15,14 +15,14 @@ export interface Update {
 }
 
 /** Latest wins: at most one update waits, whatever is dropped between; the newest always arrives (L3). */
-export abstract class Outlet {
+export abstract class Subscriber {
   /** What the subscriber has; only newer updates go out (L2). */
   cursor = -1;
   pending: Update | null = null;
   /** Is being looked at by the slow readers: what comes waits. */
   isSlow = false;
   /** Its place among the members of its group; -1: in none. */
-  place = -1;
+  index = -1;
 
   // None of these may throw.
   /** Hands an update over. Whether the kernel took all of it: if not, it is left alone until `backlog()` is 0. */

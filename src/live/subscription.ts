@@ -1,7 +1,7 @@
 /** What a subscriber asks of the hub, and what it is served from. Types only. */
 import type { Poll } from '../core/poll.ts';
 import type { Results } from '../core/tally.ts';
-import type { ShownAs } from '../core/visibility.ts';
+import type { Audience } from '../core/visibility.ts';
 
 /** A poll as it stands. `results` are those of now, never older than the poll. */
 export interface PollView {
@@ -10,18 +10,18 @@ export interface PollView {
   /** How many watch it now, over all transports. */
   watching(): number;
   /** As whom it is shown, where that is known already; else who asks decides. */
-  readonly shownAs?: ShownAs;
+  readonly audience?: Audience;
 }
 
 /** `results` moves with every vote, `poll` with changes of the poll itself, `audience` with those who come and go. */
 export type Topic = 'results' | 'poll' | 'audience';
 
-export interface Claim {
+export interface VoterClaim {
   readonly voterKey: string;
-  readonly asVoter: Pick<Watch, 'groupKey' | 'encode'>;
+  readonly asVoter: Pick<Subscription, 'groupKey' | 'encode'>;
 }
 
-export interface Watch {
+export interface Subscription {
   readonly pollId: string;
   readonly topic: Topic;
   /** What must be equal for two subscribers to share bytes. */
@@ -31,7 +31,7 @@ export interface Watch {
   readonly everyMs: number;
   readonly encode: (view: PollView) => Promise<Buffer> | Buffer;
   /** A known voter without a ballot yet, in a poll that shows more after the vote: how it is served once it has one. */
-  readonly claim?: Claim | null;
+  readonly claim?: VoterClaim | null;
   /** Whether it counts as watching. `returning`: it leaves with the first update and is expected back for the next. */
   readonly presence: 'staying' | 'returning' | 'none';
 }

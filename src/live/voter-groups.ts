@@ -6,47 +6,47 @@ import { NotFoundError, UnavailableError } from '../core/errors.ts';
 import type { Stop } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { Store } from '../ports/store.ts';
-import type { Outlet } from './subscriber.ts';
-import type { Claim, Watch } from './subscription.ts';
+import type { Subscriber } from './subscriber.ts';
+import type { Subscription, VoterClaim } from './subscription.ts';
 
-export interface Claims {
-  join(wish: Watch, outlet: Outlet): Promise<Stop>;
+export interface VoterGroups {
+  join(subscription: Subscription, subscriber: Subscriber): Promise<Stop>;
   /** See `Watched.hold`. */
-  hold(voterKey: string): (voted: boolean | null) => void;
+  pause(voterKey: string): (voted: boolean | null) => void;
   /** Before an update goes out: who has a ballot by now, of a vote elsewhere, or has none any more, at this revision of the poll? */
-  settle(revision: number): Promise<void>;
+  recheck(revision: number): Promise<void>;
 }
 
 /** One subscription. `leave`: out of its group; null while it is in none. */
-interface Seat {
-  readonly wish: Watch;
-  readonly claim: Claim;
-  readonly outlet: Outlet;
+interface Member {
+  readonly subscription: Subscription;
+  readonly claim: VoterClaim;
+  readonly subscriber: Subscriber;
   voted: boolean;
   leave: Stop | null;
   over: boolean;
 }
 
-export function makeClaims(options: {
+export function makeVoterGroups(options: {
   readonly store: Store;
   readonly pollId: string;
   readonly log: Log;
   /** Null: `fits` said no when it was about to be let in, and it has received nothing. */
-  readonly enter: (wish: Watch, outlet: Outlet, fits: () => boolean) => Promise<Stop | null>;
-}): Claims {
+  readonly enter: (subscription: Subscription, subscriber: Subscriber, fits: () => boolean) => Promise<Stop | null>;
+}): VoterGroups {
   const { store, pollId, log, enter } = options;
-  const seats = new Map<string, Set<Seat>>();
+  const seats = new Map<string, Set<Member>>();
   /** Voters whose vote is on its way, and who waits for its end. */
   const held = new Map<string, { count: number; readonly waiting: (() => void)[] }>();
   /** What was true at this revision; 0: it has to be asked. Where nobody else writes, only a change of the poll takes ballots away unseen. */
   let settled = 0;
 
   return {
-    async join(wish, outlet) {
-      const { claim } = wish;
+    async join(subscription, subscriber) {
+      const { claim } = subscription;
       if (claim == null) throw new Error('A claim is joined with a claim.');
       const { voterKey } = claim;
-      const seat: Seat = { wish, claim, outlet, voted: false, leave: null, over: false };
+      const seat: Member = { subscription, claim, subscriber, voted: false, leave: null, over: false };
       let all = seats.get(voterKey);
       if (all === undefined) seats.set(voterKey, (all = new Set()));
       all.add(seat);
@@ -59,7 +59,7 @@ export function makeClaims(options: {
       try {
         settled = 0;
         seat.voted = (await store.votersAmong(pollId, [voterKey])).has(voterKey) || seat.voted;
-        await sit(seat);
+        await joinGroup(seat);
         return stop;
       } catch (error) {
         stop();
@@ -67,12 +67,12 @@ export function makeClaims(options: {
       }
     },
 
-    hold(voterKey) {
+    pause(voterKey) {
       const hold = held.get(voterKey) ?? { count: 0, waiting: [] };
       hold.count++;
       held.set(voterKey, hold);
       const stood = [...(seats.get(voterKey) ?? [])].filter((seat) => seat.leave !== null);
-      for (const seat of stood) stand(seat);
+      for (const seat of stood) leaveGroup(seat);
       return (voted) => {
         for (const seat of seats.get(voterKey) ?? []) if (voted !== null) seat.voted = voted;
         if (voted === null) settled = 0;
@@ -80,11 +80,11 @@ export function makeClaims(options: {
           held.delete(voterKey);
           for (const resolve of hold.waiting) resolve();
         }
-        for (const seat of stood) void released(voterKey).then(() => sitAgain(seat));
+        for (const seat of stood) void released(voterKey).then(() => rejoinGroup(seat));
       };
     },
 
-    async settle(revision) {
+    async recheck(revision) {
       if (seats.size === 0 || (store.exclusive && settled === revision)) return;
       const asked = [...seats.keys()].filter((voterKey) => !held.has(voterKey));
       const voters = await store.votersAmong(pollId, asked);
@@ -96,9 +96,9 @@ export function makeClaims(options: {
           if (seat.voted === voters.has(voterKey)) continue;
           // One that is about to sit sees it by itself.
           const sat = seat.leave !== null;
-          stand(seat);
+          leaveGroup(seat);
           seat.voted = voters.has(voterKey);
-          if (sat) void sitAgain(seat);
+          if (sat) void rejoinGroup(seat);
         }
       }
     },
@@ -109,20 +109,20 @@ export function makeClaims(options: {
     return hold === undefined ? Promise.resolve() : new Promise((resolve) => hold.waiting.push(resolve));
   }
 
-  function stand(seat: Seat): void {
+  function leaveGroup(seat: Member): void {
     seat.leave?.();
     seat.leave = null;
   }
 
   /** A vote that comes on its way meanwhile, or a settlement, must find it in no group that it does not belong to any more. */
-  async function sit(seat: Seat): Promise<void> {
-    const { wish, claim, outlet } = seat;
+  async function joinGroup(seat: Member): Promise<void> {
+    const { subscription, claim, subscriber } = seat;
     while (!seat.over) {
       await released(claim.voterKey);
       const { voted } = seat;
       const fits = (): boolean => !seat.over && seat.voted === voted && !held.has(claim.voterKey);
-      const after = outlet.cursor >= 0 ? outlet.cursor : wish.after;
-      const leave = await enter({ ...wish, ...(voted ? claim.asVoter : {}), after }, outlet, fits);
+      const after = subscriber.cursor >= 0 ? subscriber.cursor : subscription.after;
+      const leave = await enter({ ...subscription, ...(voted ? claim.asVoter : {}), after }, subscriber, fits);
       if (leave === null) continue;
       if (fits()) {
         seat.leave = leave;
@@ -132,17 +132,17 @@ export function makeClaims(options: {
     }
   }
 
-  async function sitAgain(seat: Seat): Promise<void> {
+  async function rejoinGroup(seat: Member): Promise<void> {
     if (seat.over || seat.leave !== null) return;
     try {
-      await sit(seat);
+      await joinGroup(seat);
     } catch (error) {
       if (error instanceof NotFoundError) {
-        seat.outlet.fail(error);
+        seat.subscriber.fail(error);
         return;
       }
       log.warn({ err: error, pollId }, 'a subscriber could not be served on after a vote');
-      seat.outlet.fail(new UnavailableError('The results cannot be read at the moment; subscribe again.'));
+      seat.subscriber.fail(new UnavailableError('The results cannot be read at the moment; subscribe again.'));
     }
   }
 }

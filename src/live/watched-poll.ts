@@ -6,22 +6,22 @@ import type { Metrics } from '../ports/metrics.ts';
 import type { Presence } from '../ports/presence.ts';
 import type { Store } from '../ports/store.ts';
 import { makeAudience } from './audience.ts';
-import type { Pace } from './broadcast-queue.ts';
-import { type Group, makeGroup, type Standing } from './group.ts';
-import { isStale, type Known, type Memory } from './poll-cache.ts';
+import type { BroadcastQueue } from './broadcast-queue.ts';
+import { type Group, makeGroup, type TopicState } from './group.ts';
+import { type CachedPoll, isStale, type PollCache } from './poll-cache.ts';
 import type { SlowReaders } from './slow-readers.ts';
-import type { Outlet } from './subscriber.ts';
-import type { PollView, Topic, Watch } from './subscription.ts';
+import type { Subscriber } from './subscriber.ts';
+import type { PollView, Subscription, Topic } from './subscription.ts';
 import { makeThrottle } from './throttle.ts';
-import { makeClaims } from './voter-groups.ts';
+import { makeVoterGroups } from './voter-groups.ts';
 
 export type HubStats = Pick<Metrics, 'delivered' | 'conflated' | 'cut'>;
 
-export interface Watched {
-  readonly known: Known;
+export interface WatchedPoll {
+  readonly known: CachedPoll;
   /** How many subscribers there are. */
   readonly size: number;
-  join(wish: Watch, outlet: Outlet): Promise<Stop>;
+  join(subscription: Subscription, subscriber: Subscriber): Promise<Stop>;
   /** Something is new: it goes out as soon as the interval allows. */
   poke(): void;
   /** The same, after a change of the poll itself; final results go out at once (L6). */
@@ -30,7 +30,7 @@ export interface Watched {
    * A vote of this voter is on its way, or a retraction: its subscriptions wait, so that none gets the version that it makes as
    * the one it no longer is. The returned function ends that: whether the voter has a ballot now; null: that is not known.
    */
-  hold(voterKey: string): (voted: boolean | null) => void;
+  pauseVoter(voterKey: string): (voted: boolean | null) => void;
   /** Elsewhere the number of those who watch has changed. */
   showAudience(): void;
   /** Ends all subscriptions; there is no such poll any more. */
@@ -38,19 +38,19 @@ export interface Watched {
   stop: Stop;
 }
 
-export interface WatchedOptions {
+export interface WatchedPollOptions {
   readonly store: Store;
-  readonly memory: Memory;
+  readonly cache: PollCache;
   readonly presence: Presence;
   readonly clock: Clock;
   readonly log: Log;
   readonly slow: SlowReaders;
-  readonly pace: Pace;
+  readonly broadcasts: BroadcastQueue;
   readonly intervalMs: number;
   readonly stats?: HubStats | undefined;
-  readonly viewOf: (known: Known) => PollView;
+  readonly viewOf: (known: CachedPoll) => PollView;
   /** Nobody watches it any more. */
-  readonly onEmpty: (watched: Watched) => void;
+  readonly onEmpty: (watched: WatchedPoll) => void;
 }
 
 /** When what could not be sent is tried again. */
@@ -65,8 +65,8 @@ interface Item {
   linger: Stop | null;
 }
 
-export function makeWatched(known: Known, options: WatchedOptions): Watched {
-  const { store, memory, presence, clock, log, viewOf } = options;
+export function makeWatchedPoll(known: CachedPoll, options: WatchedPollOptions): WatchedPoll {
+  const { store, cache, presence, clock, log, viewOf } = options;
   const groups = new Map<string, Item>();
   const throttle = makeThrottle(
     clock,
@@ -84,34 +84,34 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   let retrying: Stop | null = null;
   /** Why all subscriptions have ended, once they have. */
   let gone: PollcastError | null = null;
-  const claims = makeClaims({
+  const voterGroups = makeVoterGroups({
     store,
     pollId: known.id,
     log,
-    async enter(wish, outlet, fits) {
-      const group = await enter(wish, outlet, fits);
-      return group === null ? null : () => group.leave(outlet);
+    async enter(subscription, subscriber, fits) {
+      const group = await enter(subscription, subscriber, fits);
+      return group === null ? null : () => group.leave(subscriber);
     },
   });
 
-  const watched: Watched = {
+  const watched: WatchedPoll = {
     known,
     get size() {
       let size = 0;
       for (const { group } of groups.values()) size += group.size;
       return size;
     },
-    async join(wish, outlet) {
+    async join(subscription, subscriber) {
       joining++;
-      const { presence } = wish;
+      const { presence } = subscription;
       let group: Group<PollView> | null = null;
       let leave: Stop | null = null;
       try {
-        const isClaimed = wish.claim != null && known.state?.poll.resultsVisibility === 'AFTER_VOTE';
+        const isClaimed = subscription.claim != null && known.state?.poll.resultsVisibility === 'AFTER_VOTE';
         if (isClaimed) {
-          leave = await claims.join(wish, outlet);
+          leave = await voterGroups.join(subscription, subscriber);
         } else {
-          group = await enter(wish, outlet);
+          group = await enter(subscription, subscriber);
         }
         if (presence !== 'none') audience.enter(presence === 'returning');
         let inside = true;
@@ -120,7 +120,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
           if (!inside) return;
           inside = false;
           leave?.();
-          group?.leave(outlet);
+          group?.leave(subscriber);
           if (presence !== 'none') audience.leave(presence === 'returning');
         };
       } finally {
@@ -128,7 +128,7 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
         leaveIfEmpty();
       }
     },
-    hold: claims.hold,
+    pauseVoter: voterGroups.pause,
     poke: throttle.poke,
     announce() {
       if (known.state?.poll.status === 'CLOSED') void emit();
@@ -151,14 +151,18 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
   return watched;
 
   /** Null: `fits` said no; see `Group.join`. */
-  async function enter(wish: Watch, outlet: Outlet, fits?: () => boolean): Promise<Group<PollView> | null> {
-    const standing = await standingOf(wish.topic);
+  async function enter(
+    subscription: Subscription,
+    subscriber: Subscriber,
+    fits?: () => boolean,
+  ): Promise<Group<PollView> | null> {
+    const standing = await standingOf(subscription.topic);
     // Nothing is waited for in between: a group that is not joined yet may be given up.
-    const group = groupOf(wish);
-    const isIn = await group.join(outlet, standing, wish.after, fits);
+    const group = groupOf(subscription);
+    const isIn = await group.join(subscriber, standing, subscription.after, fits);
     // Who was let in after the others were told would never hear of it.
     if (gone !== null) {
-      group.leave(outlet);
+      group.leave(subscriber);
       throw gone;
     }
     return isIn ? group : null;
@@ -183,29 +187,29 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
     for (const { topic, group } of groups.values()) if (topic === 'audience') group.offer(standing);
   }
 
-  async function standingOf(topic: Topic): Promise<Standing<PollView>> {
-    if (topic === 'results') await memory.results(known);
+  async function standingOf(topic: Topic): Promise<TopicState<PollView>> {
+    if (topic === 'results') await cache.results(known);
     return standing(topic);
   }
 
-  function standing(topic: Topic): Standing<PollView> {
+  function standing(topic: Topic): TopicState<PollView> {
     const view = viewOf(known);
     if (topic === 'audience') return { cursor: audienceChanges, final: false, state: view };
     if (topic === 'poll') return { cursor: view.poll.revision, final: view.poll.status === 'CLOSED', state: view };
-    const results = memory.counted(known);
+    const results = cache.countedResults(known);
     return { cursor: results.version, final: results.status === 'CLOSED', state: { ...view, results: () => results } };
   }
 
-  function groupOf(wish: Watch): Group<PollView> {
-    const key = `${wish.topic} ${wish.everyMs} ${wish.groupKey}`;
+  function groupOf(subscription: Subscription): Group<PollView> {
+    const key = `${subscription.topic} ${subscription.everyMs} ${subscription.groupKey}`;
     const found = groups.get(key);
     if (found !== undefined) return found.group;
     const group = makeGroup<PollView>({
       clock,
       slow: options.slow,
-      pace: options.pace,
-      everyMs: wish.everyMs,
-      encode: wish.encode,
+      broadcasts: options.broadcasts,
+      everyMs: subscription.everyMs,
+      encode: subscription.encode,
       onFault: (error) => log.error({ err: error, pollId: known.id }, 'an update could not be encoded'),
       onDelivered: (count) => options.stats?.delivered(count),
       onEmpty: () => {
@@ -217,15 +221,15 @@ export function makeWatched(known: Known, options: WatchedOptions): Watched {
         });
       },
     });
-    const item: Item = { topic: wish.topic, group, linger: null };
+    const item: Item = { topic: subscription.topic, group, linger: null };
     groups.set(key, item);
     return group;
   }
 
   async function emit(): Promise<void> {
     try {
-      if (isStale(known)) await memory.fresh(known);
-      if (known.state !== null) await claims.settle(known.state.poll.revision);
+      if (isStale(known)) await cache.refresh(known);
+      if (known.state !== null) await voterGroups.recheck(known.state.poll.revision);
       // Whoever looked may have sent it already.
       if (over || known.state === null || known.state === shown) return;
       shown = known.state;

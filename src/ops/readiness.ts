@@ -3,7 +3,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Dependency } from '../ports/dependency.ts';
 import type { Log } from '../ports/log.ts';
 
-export interface Standing {
+export interface Readiness {
   /** Needed, and not there: the instance cannot do its work. */
   readonly missing: readonly string[];
   /** Not there, and the work goes on without it. */
@@ -15,7 +15,7 @@ const PATIENCE_MS = 2_000;
 /** Checks of one dependency that may hang at once: asking more often does not help one that hangs. */
 const HANGING = 3;
 
-export function makeReadiness(dependencies: readonly Dependency[], clock: Clock, log: Log): () => Promise<Standing> {
+export function makeReadiness(dependencies: readonly Dependency[], clock: Clock, log: Log): () => Promise<Readiness> {
   const all = dependencies.map((dependency) => ({ dependency, hanging: 0, was: true }));
 
   return async () => {

@@ -16,4 +16,4 @@ export interface Presence {
 }
 
 /** How much an address has open, over all instances, by a name for both; see `Presence`. Only of instances that can be heard now. */
-export type Places = Pick<Presence, 'report' | 'total' | 'follow' | 'close'>;
+export type SharedCounts = Pick<Presence, 'report' | 'total' | 'follow' | 'close'>;

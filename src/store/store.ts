@@ -7,7 +7,7 @@ import type { NewPoll, PollFilter, PollPatch, PollState, Store } from '../ports/
 import * as audits from './audit.ts';
 import { page, retract } from './ballots.ts';
 import { castBallots } from './cast.ts';
-import { isCollision, isLoss, isTrouble } from './database/errors.ts';
+import { isConflict, isConnectionLoss, isUnavailable } from './database/errors.ts';
 import { type Database, openDatabase, type Tx } from './database/open.ts';
 import { recount } from './recount.ts';
 import { number, readCounts, readPoll, text } from './rows.ts';
@@ -35,7 +35,7 @@ export function makeStore(database: Database): Store {
   };
   /** For work that may be done twice: where its connection is lost midway, nobody knows whether it was done, and it is done again. */
   const repeat = <T>(work: () => Promise<T>): Promise<T> =>
-    retry(() => work().catch((error: unknown) => (isLoss(error) ? work() : Promise.reject(error))));
+    retry(() => work().catch((error: unknown) => (isConnectionLoss(error) ? work() : Promise.reject(error))));
   const inTransaction = <T>(work: (tx: Tx) => Promise<T>, limitMs?: number): Promise<T> =>
     retry(() => database.transaction(work, limitMs));
 
@@ -279,8 +279,8 @@ async function sendAgain<T>(work: () => Promise<T>): Promise<T> {
       return await work();
     } catch (error) {
       if (error instanceof PollcastError) throw error;
-      if (isCollision(error) && attempt < TRIES) continue;
-      if (isCollision(error) || isTrouble(error)) {
+      if (isConflict(error) && attempt < TRIES) continue;
+      if (isConflict(error) || isUnavailable(error)) {
         throw new UnavailableError('The database does not answer at the moment; try again.', { cause: error });
       }
       throw error;

@@ -7,20 +7,25 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../ports/clock.ts';
-import { Guest } from './events/detached-socket.ts';
+import { DetachableSocket } from './events/detached-socket.ts';
 
 /** A header of its own, and nothing else in it: clients that would also take an event stream ask for many other things. */
 const ASKS_FOR_STREAM = /\r\naccept:[ \t]*text\/event-stream[ \t]*\r\n/i;
 
 const TOO_LATE = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
 
-export interface Door {
+export interface ConnectionListener {
   /** Cuts the connections that have not said anything yet; called once, when the server listens no more. */
   closeIdle(): void;
 }
 
 /** `admit`: whether there is a place for one more; `headersMs`: how long one may stay without a word. */
-export function makeDoor(server: Server, headersMs: number, clock: Clock, admit: (line: Socket) => boolean): Door {
+export function listenForConnections(
+  server: Server,
+  headersMs: number,
+  clock: Clock,
+  admit: (line: Socket) => boolean,
+): ConnectionListener {
   const [serve, ...others] = server.listeners('connection');
   if (serve === undefined || others.length > 0) throw new Error('Node listens to its connections with one function.');
   server.removeAllListeners('connection');
@@ -43,7 +48,7 @@ export function makeDoor(server: Server, headersMs: number, clock: Clock, admit:
     this.off('error', ignore);
     this.off('end', endLine);
     const isGuest = ASKS_FOR_STREAM.test(data.toString('latin1'));
-    serve?.call(server, isGuest ? new Guest(this) : this);
+    serve?.call(server, isGuest ? new DetachableSocket(this) : this);
     this.unshift(data);
   }
 

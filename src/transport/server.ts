@@ -10,25 +10,25 @@ import type { Engine } from '../graphql/engine/engine.ts';
 import { LIMITS } from '../limits/limits.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
-import { makeDoor } from './accept.ts';
+import { listenForConnections } from './accept.ts';
 import type { EventStreams } from './events/streams.ts';
-import { makeOperations } from './http/graphql.ts';
-import { makePlain } from './http/results.ts';
-import type { Polling } from './polling/long-polls.ts';
-import type { Addresses } from './request/client-address.ts';
+import { makeGraphqlEndpoint } from './http/graphql.ts';
+import { makeResultsEndpoint } from './http/results.ts';
+import type { LongPolls } from './polling/long-polls.ts';
+import type { ClientAddresses } from './request/client-address.ts';
 import { makeContexts } from './request/context.ts';
-import { makeOrigins } from './request/cors.ts';
+import { makeCors } from './request/cors.ts';
 import { send, sendError, sendFault, sendJson } from './request/reply.ts';
-import { type Answer, makeAnswers, tellOfEnd } from './request/response.ts';
+import { closeWithSocket, makeResponseClass, type Response } from './request/response.ts';
 import type { WebSockets } from './websocket/server.ts';
 
 export interface HttpOptions {
   readonly engine: Engine;
   readonly services: Services;
   readonly streams: EventStreams;
-  readonly polling: Polling;
+  readonly polling: LongPolls;
   readonly webSockets: WebSockets;
-  readonly addresses: Addresses;
+  readonly addresses: ClientAddresses;
   /** Origins besides our own whose pages may call. */
   readonly corsOrigins: readonly string[] | '*';
   /** How long a request may take to arrive; milliseconds. */
@@ -67,10 +67,10 @@ export interface HttpServer {
 
 export function makeHttpServer(options: HttpOptions): HttpServer {
   const { engine, services, streams, polling, webSockets, addresses, clock, log, logRequests } = options;
-  const plain = makePlain(engine, polling, streams, clock);
+  const plain = makeResultsEndpoint(engine, polling, streams, clock);
   const contexts = makeContexts(services, addresses);
-  const operations = makeOperations({ engine, services, streams, polling, addresses, contexts, clock, log });
-  const origins = makeOrigins(options.corsOrigins);
+  const operations = makeGraphqlEndpoint({ engine, services, streams, polling, addresses, contexts, clock, log });
+  const origins = makeCors(options.corsOrigins);
   const crosses = options.corsOrigins.length > 0;
   const state = { draining: false };
 
@@ -82,10 +82,10 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     requestTimeout: requestMs,
     connectionsCheckingInterval: Math.min(5_000, headersMs / 2),
   };
-  const server = createServer({ ...timeouts, ServerResponse: makeAnswers(state) }, (request, response) => {
+  const server = createServer({ ...timeouts, ServerResponse: makeResponseClass(state) }, (request, response) => {
     if (logRequests) note(request, response);
     else if (request.headers['x-request-id'] !== undefined) response.identify();
-    if (response.socket === null) tellOfEnd(request, response);
+    if (response.socket === null) closeWithSocket(request, response);
     // The short way is free of promises up to the operation itself: at this rate each is felt.
     if ((request.headers.origin !== undefined || crosses) && isOpen(request) && origins.answer(request, response))
       return;
@@ -106,7 +106,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     }
     webSockets.accept(request, socket, head, { cookie: asking !== 'any', address });
   });
-  const door = makeDoor(server, headersMs, clock, (socket) => {
+  const listener = listenForConnections(server, headersMs, clock, (socket) => {
     const address = addresses.peer(socket);
     if (address === null) return true;
     if (!services.rates.openSocket(address)) return false;
@@ -128,7 +128,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
       return new Promise((resolve) => NetServer.prototype.close.call(server, () => resolve()));
     },
     closeIdle() {
-      door.closeIdle();
+      listener.closeIdle();
       server.close();
     },
     closeAll() {
@@ -137,7 +137,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     },
   };
 
-  function note(request: IncomingMessage, response: Answer): void {
+  function note(request: IncomingMessage, response: Response): void {
     const arrived = performance.now();
     const { method } = request;
     const fields = { requestId: response.identify(), method, path: pathOf(request).slice(0, 200) };
@@ -153,7 +153,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     return url.startsWith('/graphql') || url.startsWith('/polls/');
   }
 
-  async function handle(request: IncomingMessage, response: Answer): Promise<void> {
+  async function handle(request: IncomingMessage, response: Response): Promise<void> {
     switch (pathOf(request)) {
       case '/graphql':
         return operations.handle(request, response);
@@ -174,7 +174,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     }
   }
 
-  async function answerReady(response: Answer): Promise<void> {
+  async function answerReady(response: Response): Promise<void> {
     if (state.draining) return sendJson(response, 503, '{"status":"draining"}');
     const { missing, degraded } = await options.ready();
     const lacking = degraded.length === 0 ? {} : { degraded };

@@ -237,7 +237,7 @@ describe('the process', () => {
       demo.child.kill('SIGTERM');
       expect(await demo.ended, demo.all()).toBe(143);
       const joinCode = /^Poll (\w+) is open/m.exec(demo.out())?.[1] ?? '';
-      const poll = await server.app.services.manage.find({ joinCode });
+      const poll = await server.app.services.polls.find({ joinCode });
       expect(poll?.poll.status).toBe('CLOSED');
     },
     LONG_MS,

@@ -6,7 +6,7 @@ import { WebSocket } from 'ws';
 import { openRedisBus, type RedisBusOptions } from '../../src/bus/redis/open.ts';
 import { readConfig } from '../../src/config/config.ts';
 import { RateLimitedError } from '../../src/core/errors.ts';
-import { makeRates, type RateKind, type Rates } from '../../src/limits/rate-limits.ts';
+import { makeRateLimits, type RateKind, type RateLimits } from '../../src/limits/rate-limits.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import { type Answer, ask, castVote, createPoll, manage, operate, results } from '../support/api.ts';
 import { eventually, Inbox } from '../support/peers.ts';
@@ -46,7 +46,7 @@ describe('in one process', () => {
   test('so many a second, then none until the second is over; each address by itself', async () => {
     vi.useFakeTimers();
     const refused: RateKind[] = [];
-    const rates = makeRates({ ...OFF, votes: 50, refused: (kind) => refused.push(kind) });
+    const rates = makeRateLimits({ ...OFF, votes: 50, refused: (kind) => refused.push(kind) });
     const first = await many(60, () => rates.vote('a'));
     expect(passed(first)).toBe(50);
     expect(first.filter((wait) => wait !== null).every((wait) => wait > 0 && wait <= 1_000)).toBe(true);
@@ -58,7 +58,7 @@ describe('in one process', () => {
 
   test('who stands far back in a crowd is told to come when it is its turn', async () => {
     vi.useFakeTimers();
-    const rates = makeRates({ ...OFF, votes: 10 });
+    const rates = makeRateLimits({ ...OFF, votes: 10 });
     const waits = await many(40, () => rates.vote('school'));
     expect(waits.slice(9, 11)).toEqual([null, 1_000]);
     expect(waits.slice(19, 21)).toEqual([1_000, 2_000]);
@@ -69,21 +69,21 @@ describe('in one process', () => {
 
   test('an organizer’s batch counts a vote for each hundred, and the largest fits through any limit', async () => {
     vi.useFakeTimers();
-    const rates = makeRates({ ...OFF, votes: 50 });
+    const rates = makeRateLimits({ ...OFF, votes: 50 });
     expect(passed(await many(10, () => rates.vote('a', 1_000)))).toBe(5);
-    const narrow = makeRates({ ...OFF, votes: 2 });
+    const narrow = makeRateLimits({ ...OFF, votes: 2 });
     expect(await outcome(narrow.vote('a', 1_000))).toBeNull();
     expect(await outcome(narrow.vote('a', 1))).not.toBeNull();
   });
 
   test('0 is no limit, and costs not even a promise', async () => {
-    const rates = makeRates(OFF);
+    const rates = makeRateLimits(OFF);
     expect([rates.vote('a'), rates.createPoll('a'), rates.operation('a', 1e6)]).toEqual([null, null, null]);
     for (let index = 0; index < 10_000; index++) rates.connect('a');
   });
 
   test('places: taken, left, and given to the next', () => {
-    const rates = makeRates({ ...OFF, connections: 2 });
+    const rates = makeRateLimits({ ...OFF, connections: 2 });
     for (let index = 0; index < 2; index++) rates.connect('a');
     expect(() => rates.connect('a')).toThrow(/At most 2 connections/);
     rates.connect('b');
@@ -95,11 +95,11 @@ describe('in one process', () => {
   test('wrong codes: ten a minute in a poll from an address, right ones as many as you like', async () => {
     vi.useFakeTimers();
     const refused: RateKind[] = [];
-    const rates = makeRates({ ...OFF, refused: (kind) => refused.push(kind) });
+    const rates = makeRateLimits({ ...OFF, refused: (kind) => refused.push(kind) });
     for (let index = 0; index < 100; index++) await rates.codeAllowed('poll', 'a');
     for (let index = 0; index < 10; index++) {
       await rates.codeAllowed('poll', 'a');
-      await rates.codeFailed('poll', 'a');
+      await rates.noteWrongCode('poll', 'a');
     }
     await expect(rates.codeAllowed('poll', 'a')).rejects.toThrow(/Too many wrong codes/);
     await rates.codeAllowed('other', 'a');
@@ -121,7 +121,7 @@ describe('shared in Redis', () => {
     await redis[Symbol.asyncDispose]();
   });
 
-  const instance = async (limits: Partial<Parameters<typeof makeRates>[0]>): Promise<Rates> => {
+  const instance = async (limits: Partial<Parameters<typeof makeRateLimits>[0]>): Promise<RateLimits> => {
     const client = new Redis(redis.url, {
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
@@ -130,7 +130,7 @@ describe('shared in Redis', () => {
     client.on('error', () => {});
     clients.push(client);
     if (client.status !== 'ready') await new Promise((resolve) => client.once('ready', resolve));
-    return makeRates({ ...OFF, ...limits, shared: client });
+    return makeRateLimits({ ...OFF, ...limits, shared: client });
   };
 
   test('two instances count together', async () => {
@@ -144,8 +144,8 @@ describe('shared in Redis', () => {
   test('wrong codes count together too', async () => {
     const [one, two] = [await instance({}), await instance({})];
     for (let index = 0; index < 5; index++) {
-      await one.codeFailed('poll', 'a');
-      await two.codeFailed('poll', 'a');
+      await one.noteWrongCode('poll', 'a');
+      await two.noteWrongCode('poll', 'a');
     }
     for (const rates of [one, two]) await expect(rates.codeAllowed('poll', 'a')).rejects.toThrow(/wrong codes/);
     await one.codeAllowed('poll', 'b');
@@ -155,7 +155,7 @@ describe('shared in Redis', () => {
   async function placesOf(times?: RedisBusOptions['times']) {
     const parts = openRedisBus({ url: redis.url, clock: systemClock, log: silent, ...(times && { times }) });
     await eventually(() => parts.bus.connected, 'it is connected to Redis');
-    const rates = makeRates({ ...OFF, connections: 10, places: parts.places });
+    const rates = makeRateLimits({ ...OFF, connections: 10, places: parts.places });
     const knows = (count: number) =>
       eventually(() => parts.places.total('connections:school') === count, `it knows of ${count}`);
     const close = async (): Promise<void> => {
@@ -223,7 +223,7 @@ describe('shared in Redis', () => {
     await redis.kill();
     expect(passed(await many(15, () => one.createPoll('gone')))).toBe(10);
     expect(passed(await many(15, () => two.createPoll('gone')))).toBe(10);
-    await one.codeFailed('poll', 'gone');
+    await one.noteWrongCode('poll', 'gone');
     await one.codeAllowed('poll', 'gone');
     await redis.restart();
     await eventually(() => clients.slice(-2).every(({ status }) => status === 'ready'), 'both are connected again');

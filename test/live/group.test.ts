@@ -1,12 +1,12 @@
 /** Each group is run and encoded once, whatever the number of its subscribers and the versions they resume from. */
 import { describe, expect, test } from 'vitest';
 import { PollNotOpenError } from '../../src/core/errors.ts';
-import { makePace } from '../../src/live/broadcast-queue.ts';
+import { makeBroadcastQueue } from '../../src/live/broadcast-queue.ts';
 import { makeGroup } from '../../src/live/group.ts';
 import { makeSlowReaders } from '../../src/live/slow-readers.ts';
-import { Outlet, type Update } from '../../src/live/subscriber.ts';
+import { Subscriber, type Update } from '../../src/live/subscriber.ts';
 import type { Clock } from '../../src/ports/clock.ts';
-import { makeLiveness } from '../../src/transport/socket/heartbeat.ts';
+import { makeHeartbeat } from '../../src/transport/socket/heartbeat.ts';
 
 /** Time that moves only when a test says so. */
 function manualClock() {
@@ -43,7 +43,7 @@ function manualClock() {
   };
 }
 
-class Reader extends Outlet {
+class Reader extends Subscriber {
   readonly got: Update[] = [];
   /** What the kernel has not taken yet. */
   queued = 0;
@@ -87,7 +87,7 @@ function groupOf(everyMs = 0) {
   const group = makeGroup<number>({
     clock: time.clock,
     slow,
-    pace: makePace(() => false),
+    broadcasts: makeBroadcastQueue(() => false),
     everyMs,
     encode: async (state) => {
       encoded.push(state);
@@ -229,13 +229,13 @@ describe('a group', () => {
 describe('liveness', () => {
   test('a peer that gives no sign of life is cut within two rounds, one that does stays', () => {
     const time = manualClock();
-    const liveness = makeLiveness(time.clock, 25_000);
+    const liveness = makeHeartbeat(time.clock, 25_000);
     const cut: string[] = [];
     const peer = (name: string, answers: boolean) => {
       let heard = true;
       return {
         slot: -1,
-        look() {
+        isAlive() {
           const alive = heard;
           heard = answers;
           return alive;
@@ -259,7 +259,7 @@ describe('the pace of broadcasts', () => {
   function paceOf(votesWait: () => boolean) {
     let now = 0;
     const looks: (() => void)[] = [];
-    const pace = makePace(votesWait, { now: () => now, next: (run) => looks.push(run) });
+    const pace = makeBroadcastQueue(votesWait, { now: () => now, next: (run) => looks.push(run) });
     let slices = 0;
     const work = (count: number, ms: number) => {
       let left = count;

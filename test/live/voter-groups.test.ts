@@ -2,15 +2,15 @@
 import { expect, test } from 'vitest';
 import type { Parts } from '../../src/app.ts';
 import { NotFoundError, UnavailableError } from '../../src/core/errors.ts';
-import { Outlet, type Update } from '../../src/live/subscriber.ts';
-import type { Watch } from '../../src/live/subscription.ts';
+import { Subscriber, type Update } from '../../src/live/subscriber.ts';
+import type { Subscription } from '../../src/live/subscription.ts';
 import type { Store } from '../../src/ports/store.ts';
 import { createPoll, manage, type TestPoll } from '../support/api.ts';
 import { movableClock } from '../support/movableClock.ts';
 import { eventually } from '../support/peers.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
-class Reader extends Outlet {
+class Reader extends Subscriber {
   /** Version and as whom it was served. */
   readonly got: string[] = [];
   failure: unknown = null;
@@ -55,7 +55,7 @@ function gate() {
 const as = (whom: string) => (): Buffer => Buffer.from(whom);
 
 /** On the results as anybody. */
-const wish = (poll: TestPoll, more: Partial<Watch> = {}): Watch => ({
+const wish = (poll: TestPoll, more: Partial<Subscription> = {}): Subscription => ({
   pollId: poll.id,
   topic: 'results',
   groupKey: 'other',
@@ -68,10 +68,15 @@ const wish = (poll: TestPoll, more: Partial<Watch> = {}): Watch => ({
 });
 
 const vote = (server: TestServer, poll: TestPoll, voter: string, choice = 0) =>
-  server.app.services.intake.cast(voter, { pollId: poll.id, choiceIds: [poll.choiceIds[choice] ?? ''] });
+  server.app.services.votes.cast(voter, { pollId: poll.id, choiceIds: [poll.choiceIds[choice] ?? ''] });
 
 /** As somebody who is known and has not voted, in a poll that shows its tallies after the vote. */
-const claiming = ({ app }: TestServer, poll: TestPoll, voter: string, more: Partial<Watch> = {}): Watch => {
+const claiming = (
+  { app }: TestServer,
+  poll: TestPoll,
+  voter: string,
+  more: Partial<Subscription> = {},
+): Subscription => {
   const voterKey = app.services.voters.keyOf(poll.id, voter);
   return wish(poll, { claim: { voterKey, asVoter: { groupKey: 'voter', encode: as('voter') } }, ...more });
 };
@@ -89,7 +94,7 @@ test('L3 who is let in just when its empty group is given up gets what comes nex
   await hub.watch(wish(poll, { groupKey: 'another' }), new Reader());
   const slow = gate();
   const encoded: number[] = [];
-  const encode: Watch['encode'] = async (view) => {
+  const encode: Subscription['encode'] = async (view) => {
     encoded.push((await view.results()).version);
     if (encoded.length > 1) await slow.pass();
     return Buffer.from('other');
@@ -155,7 +160,7 @@ test('L2 L8 who votes while it is let in sees the tallies from its own vote on',
   const { hub } = server.app.services;
   const poll = await createPoll(server.graphql, { resultsVisibility: 'AFTER_VOTE' });
   const slow = gate();
-  const encode: Watch['encode'] = async () => {
+  const encode: Subscription['encode'] = async () => {
     await slow.pass();
     return Buffer.from('other');
   };
@@ -172,10 +177,10 @@ test('L2 L8 who votes while it is let in sees the tallies from its own vote on',
 
 test('L2 L8 who votes and takes it back while it changes its group is served as who it is', async () => {
   await using server = await startServer();
-  const { hub, intake } = server.app.services;
+  const { hub, votes } = server.app.services;
   const poll = await createPoll(server.graphql, { resultsVisibility: 'AFTER_VOTE', allowVoteChange: true });
   const slow = gate();
-  const encodeAsVoter: Watch['encode'] = async () => {
+  const encodeAsVoter: Subscription['encode'] = async () => {
     await slow.pass();
     return Buffer.from('voter');
   };
@@ -185,7 +190,7 @@ test('L2 L8 who votes and takes it back while it changes its group is served as 
   await hub.watch(wish(poll, { claim }), reader);
   await vote(server, poll, 'device:a');
   await slow.reached();
-  await intake.retract('device:a', poll.id);
+  await votes.retract('device:a', poll.id);
   slow.open();
   await vote(server, poll, 'device:b');
   await eventually(() => reader.got.at(-1)?.startsWith('4') === true, 'the newest version has come');

@@ -2,7 +2,7 @@
 import { get, Agent as HttpAgent, request } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { makeVoters } from '../../src/identity/voter-keys.ts';
+import { makeVoterKeys } from '../../src/identity/voter-keys.ts';
 import { castVote, createPoll, results } from '../support/api.ts';
 import { freshDatabase } from '../support/database.ts';
 import { eventually, overEvents, overWebSocket } from '../support/peers.ts';
@@ -94,7 +94,7 @@ describe('draining', { timeout: 120_000 }, () => {
     await using other = await spawnServer(env);
     const graphql = `${server.url}/graphql`;
     const poll = await createPoll(graphql);
-    const voters = makeVoters(TEST_SECRET);
+    const voters = makeVoterKeys(TEST_SECRET);
     const agent = new HttpAgent({ keepAlive: true });
     const sockets = await Promise.all(Array.from({ length: 20 }, () => socketVoter(graphql)));
     const receipts = new Map<string, string | null>();

@@ -1,6 +1,6 @@
 /** kill -9 in the middle of a flood of votes: every acknowledged vote is there, none twice, and the server starts again by itself. */
 import { expect, test } from 'vitest';
-import { makeVoters } from '../../src/identity/voter-keys.ts';
+import { makeVoterKeys } from '../../src/identity/voter-keys.ts';
 import { castVote, createPoll, results } from '../support/api.ts';
 import { BACKENDS } from '../support/backends.ts';
 import { spawnServer, TEST_SECRET } from '../support/server.ts';
@@ -13,7 +13,7 @@ test.concurrent.each(BACKENDS)(
   async (_, openBackend) => {
     await using backend = await openBackend();
     const env = { ...backend.env, SECRET: TEST_SECRET };
-    const voters = makeVoters(TEST_SECRET);
+    const voters = makeVoterKeys(TEST_SECRET);
     let server = await spawnServer(env);
     const poll = await createPoll(`${server.url}/graphql`);
     const everybody = new Set<string>();

@@ -8,7 +8,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { readConfig } from '../../src/config/config.ts';
-import { makeVoters } from '../../src/identity/voter-keys.ts';
+import { makeVoterKeys } from '../../src/identity/voter-keys.ts';
 import { castVote, createPoll, operate, results } from '../support/api.ts';
 import { freshDatabase } from '../support/database.ts';
 import { eventually, overEvents, overWebSocket } from '../support/peers.ts';
@@ -86,7 +86,7 @@ describe('workers', { timeout: 120_000 }, () => {
     const workers = childrenOf(server.child.pid);
     expect(workers).toHaveLength(3);
     const poll = await createPoll(graphql);
-    const voters = makeVoters(TEST_SECRET);
+    const voters = makeVoterKeys(TEST_SECRET);
     const tokens = Array.from({ length: 300 }, () => voters.issue().token);
     // Each on a connection of its own, so that all workers have their share; each twice, and the second one elsewhere.
     const castAll = () =>
@@ -121,7 +121,7 @@ describe('workers', { timeout: 120_000 }, () => {
     await using server = await spawnServer(env);
     const graphql = `${server.url}/graphql`;
     const poll = await createPoll(graphql);
-    const voters = makeVoters(TEST_SECRET);
+    const voters = makeVoterKeys(TEST_SECRET);
     const before = childrenOf(server.child.pid);
     const receipts = new Map<string, string | null>();
     let over = false;

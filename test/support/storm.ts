@@ -8,7 +8,7 @@ import { createClient } from 'graphql-ws';
 import postgres from 'postgres';
 import { expect } from 'vitest';
 import { WebSocket } from 'ws';
-import { makeVoters } from '../../src/identity/voter-keys.ts';
+import { makeVoterKeys } from '../../src/identity/voter-keys.ts';
 import { openStore } from '../../src/store/store.ts';
 import { createPoll, manage, type ResultsAnswer, results, type TestPoll } from './api.ts';
 import { eventually } from './peers.ts';
@@ -80,7 +80,7 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
     if (item === undefined) throw new Error('There is nothing to pick from.');
     return item;
   };
-  const signer = makeVoters(TEST_SECRET);
+  const signer = makeVoterKeys(TEST_SECRET);
   const failures: string[] = [];
   const ballots: Ballot[] = [];
   const refused = new Map<string, number>();

@@ -3,10 +3,10 @@ import type { BusStats, PollNews } from '../../ports/bus.ts';
 import type { Clock, Stop } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import type { Metrics } from '../../ports/metrics.ts';
-import type { Link } from './link.ts';
+import type { RedisLink } from './link.ts';
 import { type AudienceNews, decode, encode, ownBeginning } from './message.ts';
 
-export interface Ear {
+export interface Listener {
   readonly onNews?: (news: PollNews) => void;
   readonly onAudience?: (news: AudienceNews) => void;
   readonly onStanding: () => void;
@@ -15,17 +15,17 @@ export interface Ear {
 export interface Channels {
   readonly stats: BusStats;
   say(news: PollNews | Omit<AudienceNews, 'from'>): void;
-  listen(pollId: string, ear: Ear): Stop;
+  listen(pollId: string, ear: Listener): Stop;
 }
 
 export function makeChannels(options: {
-  readonly link: Link;
+  readonly link: RedisLink;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics?: Pick<Metrics, 'busMessage' | 'busLag'> | undefined;
 }): Channels {
   const { link, clock, log, metrics } = options;
-  const lines = new Map<string, { readonly ears: Set<Ear>; readonly stop: Stop }>();
+  const lines = new Map<string, { readonly ears: Set<Listener>; readonly stop: Stop }>();
   const own = ownBeginning(link.id);
   const stats = { published: 0, dropped: 0, received: 0, malformed: 0, lagMs: null as number | null };
 
@@ -56,7 +56,7 @@ export function makeChannels(options: {
   };
 
   function open(pollId: string) {
-    const ears = new Set<Ear>();
+    const ears = new Set<Listener>();
     const stop = link.listen(
       link.name('poll', pollId),
       (payload) => hear(pollId, ears, payload),
@@ -69,7 +69,7 @@ export function makeChannels(options: {
     return line;
   }
 
-  function hear(pollId: string, ears: ReadonlySet<Ear>, payload: Buffer): void {
+  function hear(pollId: string, ears: ReadonlySet<Listener>, payload: Buffer): void {
     // MUST NOT echo: an instance that took its own news for another's would never come to rest.
     if (payload.subarray(0, own.length).equals(own)) return;
     const parsed = decode(payload, pollId);

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { Redis, type RedisOptions } from 'ioredis';
 import type { Clock } from '../../ports/clock.ts';
 
-export interface Connection {
+export interface RedisConnection {
   readonly redis: Redis;
   readonly ready: boolean;
   close(): Promise<void>;
@@ -22,7 +22,7 @@ const CONNECT_MS = 5_000;
 const CLOSE_MS = 1_000;
 
 /** Never throws for want of a Redis: it goes on trying until it is closed. */
-export function connect(role: 'listener' | 'speaker', options: ConnectionOptions): Connection {
+export function connect(role: 'listener' | 'speaker', options: ConnectionOptions): RedisConnection {
   const redis = new Redis({
     ...placeOf(options.url),
     connectionName: `pollcast-${role}`,

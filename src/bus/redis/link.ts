@@ -5,9 +5,9 @@ import type { Redis } from 'ioredis';
 import type { Clock, Stop } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import { connect, databaseOf } from './connection.ts';
-import { keepStanding } from './subscriptions.ts';
+import { keepSubscribed } from './subscriptions.ts';
 
-export interface Link {
+export interface RedisLink {
   /** The name of this instance: a new one each time it starts. */
   readonly id: string;
   readonly connected: boolean;
@@ -39,7 +39,7 @@ export interface LinkOptions {
 const MOST_UNDERWAY = 16 * 2 ** 20;
 
 /** Starts without Redis too, says so in the log, and is there when Redis is. */
-export function openLink({ url, clock, log, pulseMs = 5_000 }: LinkOptions): Link {
+export function openRedisLink({ url, clock, log, pulseMs = 5_000 }: LinkOptions): RedisLink {
   const prefix = `pollcast:${databaseOf(url)}`;
   const lines = new Map<string, () => void>();
   const speakerRuns: (() => void)[] = [];
@@ -51,7 +51,7 @@ export function openLink({ url, clock, log, pulseMs = 5_000 }: LinkOptions): Lin
   const connection = { url, clock, pulseMs, onChange };
   const listener = connect('listener', connection);
   const speaker = connect('speaker', connection);
-  const standing = keepStanding({
+  const standing = keepSubscribed({
     redis: listener.redis,
     clock,
     onStanding: (channel) => lines.get(channel)?.(),

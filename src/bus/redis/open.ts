@@ -3,9 +3,9 @@ import type { Bus } from '../../ports/bus.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import type { Metrics } from '../../ports/metrics.ts';
-import type { Places, Presence } from '../../ports/presence.ts';
+import type { Presence, SharedCounts } from '../../ports/presence.ts';
 import { makeChannels } from './channels.ts';
-import { openLink } from './link.ts';
+import { openRedisLink } from './link.ts';
 import { makeRedisPresence, type PresenceTimes } from './presence.ts';
 
 export interface RedisBusOptions {
@@ -24,17 +24,17 @@ const PLACES_TIMES: PresenceTimes = { beatMs: 2_000, lifeMs: 6_000, reportMs: 10
 export function openRedisBus({ url, clock, log, metrics, times = {} }: RedisBusOptions): {
   readonly bus: Bus;
   readonly presence: Presence;
-  readonly places: Places;
+  readonly places: SharedCounts;
   /** The connection for commands, which queues nothing while it is away. */
   readonly shared: object;
 } {
   const { pulseMs, ...presenceTimes } = times;
-  const link = openLink({ url, clock, log, ...(pulseMs === undefined ? {} : { pulseMs }) });
+  const link = openRedisLink({ url, clock, log, ...(pulseMs === undefined ? {} : { pulseMs }) });
   const channels = makeChannels({ link, clock, log, metrics });
   const parts = { link, channels, clock, log };
   const presence = makeRedisPresence({ ...parts, kind: 'audience', times: presenceTimes });
   const counted = makeRedisPresence({ ...parts, kind: 'places', times: { ...PLACES_TIMES, ...presenceTimes } });
-  const places: Places = {
+  const places: SharedCounts = {
     ...counted,
     // What was heard before Redis went away may not be true any more, and nobody is turned away for it.
     total: (name) => (link.connected ? counted.total(name) : 0),

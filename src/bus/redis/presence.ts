@@ -9,7 +9,7 @@ import type { Log } from '../../ports/log.ts';
 import type { Presence } from '../../ports/presence.ts';
 import type { Channels } from './channels.ts';
 import { reasonOf } from './connection.ts';
-import type { Link } from './link.ts';
+import type { RedisLink } from './link.ts';
 
 export interface PresenceTimes {
   /** How often an instance gives its sign of life, and looks for those of others. Milliseconds. */
@@ -45,7 +45,7 @@ interface Followed {
 export function makeRedisPresence(options: {
   /** What is counted: the names of its keys begin with it. */
   readonly kind: 'audience' | 'places';
-  readonly link: Link;
+  readonly link: RedisLink;
   readonly channels: Channels;
   readonly clock: Clock;
   readonly log: Log;

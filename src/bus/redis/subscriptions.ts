@@ -13,20 +13,20 @@ import { reasonOf } from './connection.ts';
 const AT_ONCE = 500;
 const ASK_AGAIN_MS = 5_000;
 
-export interface Standing {
+export interface KeptSubscriptions {
   /** Whether it is subscribed to at the moment. */
   stands(channel: string): boolean;
   stop: Stop;
 }
 
-export function keepStanding(options: {
+export function keepSubscribed(options: {
   readonly redis: Redis;
   readonly clock: Clock;
   /** Each time that a channel stands; MUST NOT throw. */
   readonly onStanding: (channel: string) => void;
   /** Redis did not allow it; it is asked again. */
   readonly onRefused: (reason: string) => void;
-}): Standing {
+}): KeptSubscriptions {
   const { redis, clock } = options;
   const wanted = new Map<string, { standing: boolean }>();
   let unsent = new Set<string>();

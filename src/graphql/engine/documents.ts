@@ -12,7 +12,7 @@ import type { Log } from '../../ports/log.ts';
 import { maskError } from '../schema/errors.ts';
 import { schema } from '../schema/schema.ts';
 import { checkRoots, checkSize } from './document-size.ts';
-import { describe, type Prepared } from './operation.ts';
+import { analyse, type PreparedOperation } from './operation.ts';
 
 export interface Documents {
   /** Throws a `GraphQLError` at the first syntax error or token too many. */
@@ -20,7 +20,7 @@ export interface Documents {
   /** Empty: valid and of ordinary size. */
   validate(document: DocumentNode): readonly GraphQLError[];
   /** Ready to run, or the errors that say why not. */
-  prepare(query: string, operationName: string | null | undefined): Prepared | readonly GraphQLError[];
+  prepare(query: string, operationName: string | null | undefined): PreparedOperation | readonly GraphQLError[];
 }
 
 export function makeDocuments(log: Log): Documents {
@@ -30,7 +30,7 @@ export function makeDocuments(log: Log): Documents {
     sizeCalculation: (_, query) => query.length * 100 + 1_000,
   });
   const verdicts = new WeakMap<DocumentNode, readonly GraphQLError[]>();
-  const operations = new WeakMap<DocumentNode, Map<string | undefined, Prepared>>();
+  const operations = new WeakMap<DocumentNode, Map<string | undefined, PreparedOperation>>();
   let count = 0;
 
   return { parse, validate, prepare };
@@ -61,7 +61,10 @@ export function makeDocuments(log: Log): Documents {
     return errors;
   }
 
-  function prepare(query: string, operationName: string | null | undefined): Prepared | readonly GraphQLError[] {
+  function prepare(
+    query: string,
+    operationName: string | null | undefined,
+  ): PreparedOperation | readonly GraphQLError[] {
     let document: DocumentNode;
     try {
       document = parse(query);
@@ -77,7 +80,7 @@ export function makeDocuments(log: Log): Documents {
     if (operation == null) {
       return [new GraphQLError('Could not determine what operation to execute.')];
     }
-    const prepared = describe(document, operation, name, ++count);
+    const prepared = analyse(document, operation, name, ++count);
     let byName = operations.get(document);
     if (byName === undefined) operations.set(document, (byName = new Map()));
     byName.set(name, prepared);

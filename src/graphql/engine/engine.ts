@@ -7,14 +7,14 @@ import type { Log } from '../../ports/log.ts';
 import { schema } from '../schema/schema.ts';
 import { type Documents, makeDocuments } from './documents.ts';
 import { type Executor, makeExecutor } from './executor.ts';
-import { makeWatching, type Watching } from './subscribe.ts';
+import { makeSubscriptions, type Subscriptions } from './subscribe.ts';
 
-export interface Engine extends Documents, Executor, Watching {
+export interface Engine extends Documents, Executor, Subscriptions {
   readonly schema: GraphQLSchema;
 }
 
 export function makeEngine(log: Log): Engine {
   const documents = makeDocuments(log);
   const executor = makeExecutor(log);
-  return { schema, ...documents, ...executor, ...makeWatching(documents, executor) };
+  return { schema, ...documents, ...executor, ...makeSubscriptions(documents, executor) };
 }

@@ -11,7 +11,7 @@ import type { Log } from '../../ports/log.ts';
 import type { Context, Origin } from '../context.ts';
 import { asGraphQLError, maskError } from '../schema/errors.ts';
 import { schema } from '../schema/schema.ts';
-import type { Prepared, Variables } from './operation.ts';
+import type { PreparedOperation, Variables } from './operation.ts';
 
 export interface Executor {
   /**
@@ -20,7 +20,11 @@ export interface Executor {
    */
   refusal(operation: OperationDefinitionNode, context: Context): GraphQLError | null;
   /** Runs a query or mutation. Never rejects. */
-  execute(prepared: Prepared, variables: Variables, context: Context): ExecutionResult | Promise<ExecutionResult>;
+  execute(
+    prepared: PreparedOperation,
+    variables: Variables,
+    context: Context,
+  ): ExecutionResult | Promise<ExecutionResult>;
   /** For Yoga: `execute` in graphql-js' own terms. */
   executeArgs(args: ExecutionArgs): ExecutionResult | Promise<ExecutionResult>;
   /** What the caller may see; a fault is logged under a number, with where it came from. */
@@ -38,7 +42,7 @@ export function makeExecutor(log: Log): Executor {
   }
 
   function execute(
-    prepared: Prepared,
+    prepared: PreparedOperation,
     variables: Variables,
     context: Context,
   ): ExecutionResult | Promise<ExecutionResult> {

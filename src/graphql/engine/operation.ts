@@ -3,23 +3,23 @@ import { type DocumentNode, type GraphQLError, Kind, type OperationDefinitionNod
 import { costOf } from './document-size.ts';
 
 /** A document that is ready to run, with the one operation that was asked for. */
-export interface Prepared {
+export interface PreparedOperation {
   readonly document: DocumentNode;
   readonly operation: OperationDefinitionNode;
   readonly operationName: string | undefined;
   /** Names document and operation in group keys. */
   readonly id: number;
   /** Selects something that is the viewer's own, so that no two viewers can share bytes. */
-  readonly personal: boolean;
+  readonly dependsOnViewer: boolean;
   /** The variables that the selection below the root field depends on: two subscribers may differ in all others. */
   readonly innerVariables: readonly string[];
   /** What it costs its address. */
   readonly cost: number;
   /** May be held back until there is something newer. */
-  readonly waits: boolean;
+  readonly canWait: boolean;
 }
 
-export function isRefusal(prepared: Prepared | readonly GraphQLError[]): prepared is readonly GraphQLError[] {
+export function isRefusal(prepared: PreparedOperation | readonly GraphQLError[]): prepared is readonly GraphQLError[] {
   return Array.isArray(prepared);
 }
 
@@ -29,12 +29,12 @@ export type Variables = Readonly<Record<string, unknown>> | null | undefined;
 const PERSONAL = new Set(['viewerBallot', 'viewer', 'audit', 'anomalies']);
 
 /** What is known of an operation before it is run, whatever its variables. */
-export function describe(
+export function analyse(
   document: DocumentNode,
   operation: OperationDefinitionNode,
   operationName: string | undefined,
   id: number,
-): Prepared {
+): PreparedOperation {
   let personal = false;
   let waits = false;
   const inner = new Set<string>();
@@ -56,5 +56,14 @@ export function describe(
     },
   });
   const cost = costOf(document, operation);
-  return { document, operation, operationName, id, personal, innerVariables: [...inner], cost, waits };
+  return {
+    document,
+    operation,
+    operationName,
+    id,
+    dependsOnViewer: personal,
+    innerVariables: [...inner],
+    cost,
+    canWait: waits,
+  };
 }

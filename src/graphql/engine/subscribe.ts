@@ -14,8 +14,8 @@ import {
 } from 'graphql';
 import { PollcastError } from '../../core/errors.ts';
 import { refusalOf } from '../../identity/session.ts';
-import type { PollView, Watch } from '../../live/hub.ts';
-import type { Outlet } from '../../live/subscriber.ts';
+import type { PollView, Subscription } from '../../live/hub.ts';
+import type { Subscriber } from '../../live/subscriber.ts';
 import type { Stop } from '../../ports/clock.ts';
 import type { Context } from '../context.ts';
 import { asGraphQLError } from '../schema/errors.ts';
@@ -23,54 +23,54 @@ import { LiveSource, readWait } from '../schema/live.ts';
 import { schema } from '../schema/schema.ts';
 import type { Documents } from './documents.ts';
 import type { Executor } from './executor.ts';
-import { groupContext, groupKey, seatOf } from './group-key.ts';
-import { isRefusal, type Prepared, type Variables } from './operation.ts';
+import { groupContext, groupFor, groupKey } from './group-key.ts';
+import { isRefusal, type PreparedOperation, type Variables } from './operation.ts';
 
-export interface Watching {
+export interface Subscriptions {
   /** Starts a subscription: the way to end it, or the errors that say why it did not start (L7). Never rejects. */
   subscribe(
-    prepared: Prepared,
+    prepared: PreparedOperation,
     variables: Variables,
     context: Context,
-    outlet: Outlet,
+    subscriber: Subscriber,
     after?: number,
   ): Promise<Stop | readonly GraphQLError[]>;
   /** A query that asks to wait for newer results and for nothing else: what it waits for. Null: any other, or malformed. */
-  waitOf(prepared: Prepared, variables: Variables): Wait | null;
+  waitOf(prepared: PreparedOperation, variables: Variables): LongPollWait | null;
   /** Waits with everybody who asks the same: the answer is run and encoded once. Never rejects. */
   wait(
-    prepared: Prepared,
+    prepared: PreparedOperation,
     variables: Variables,
     context: Context,
-    wait: Wait,
-    outlet: Outlet,
+    wait: LongPollWait,
+    subscriber: Subscriber,
   ): Promise<Stop | readonly GraphQLError[]>;
   /** `PollResults` as plain JSON, for those who speak no GraphQL. Rejects with what the hub rejects with. */
-  watchPlain(
+  watchResults(
     pollId: string,
     context: Context,
-    outlet: Outlet,
+    subscriber: Subscriber,
     after: number | null,
-    presence: Watch['presence'],
+    presence: Subscription['presence'],
   ): Promise<Stop>;
 }
 
-export interface Wait {
+export interface LongPollWait {
   readonly pollId: string;
   /** Null: answer with what is there. */
   readonly afterVersion: number | null;
   readonly waitMs: number;
 }
 
-const PLAIN = `query Plain($pollId: ID!) { pollResults(pollId: $pollId) { pollId version status isFinal ballotCount
+const RESULTS_QUERY = `query Plain($pollId: ID!) { pollResults(pollId: $pollId) { pollId version status isFinal ballotCount
   tallies { ...Tally } runoff { rounds { number tallies { ...Tally } eliminated { ...Choice } exhausted } winner { ...Choice } }
   rating { mean median histogram { value votes } } updatedAt } }
   fragment Tally on ChoiceTally { choiceId label votes share }
   fragment Choice on Choice { id label position }`;
 
-export function makeWatching(documents: Pick<Documents, 'prepare'>, executor: Executor): Watching {
+export function makeSubscriptions(documents: Pick<Documents, 'prepare'>, executor: Executor): Subscriptions {
   return {
-    async subscribe(prepared, variables, context, outlet, after) {
+    async subscribe(prepared, variables, context, subscriber, after) {
       const refused = executor.refusal(prepared.operation, context);
       if (refused !== null) return [refused];
       try {
@@ -83,7 +83,7 @@ export function makeWatching(documents: Pick<Documents, 'prepare'>, executor: Ex
         };
         const source: unknown = await createSourceEventStream(args);
         if (!(source instanceof LiveSource)) return executor.maskResult(asResult(source), context).errors ?? [];
-        const seat = await seatOf(source.pollId, context, prepared, (as) => ({
+        const seat = await groupFor(source.pollId, context, prepared, (as) => ({
           groupKey: groupKey(prepared, variables, context, as),
           encode: encoderFor(prepared, variables, groupContext(prepared, context, as), source),
         }));
@@ -98,7 +98,7 @@ export function makeWatching(documents: Pick<Documents, 'prepare'>, executor: Ex
             // Who looks at the audience is not part of it.
             presence: source.topic === 'audience' ? 'none' : 'staying',
           },
-          outlet,
+          subscriber,
         );
       } catch (error) {
         return [error instanceof PollcastError ? asGraphQLError(error) : executor.mask(error, context.origin)];
@@ -120,11 +120,11 @@ export function makeWatching(documents: Pick<Documents, 'prepare'>, executor: Ex
       }
     },
 
-    async wait(prepared, variables, context, wait, outlet) {
+    async wait(prepared, variables, context, wait, subscriber) {
       const refused = executor.refusal(prepared.operation, context);
       if (refused !== null) return [refused];
       try {
-        const seat = await seatOf(wait.pollId, context, prepared, (as) => ({
+        const seat = await groupFor(wait.pollId, context, prepared, (as) => ({
           groupKey: groupKey(prepared, variables, context, as),
           encode: encodeQuery(prepared, variables, groupContext(prepared, context, as)),
         }));
@@ -137,36 +137,41 @@ export function makeWatching(documents: Pick<Documents, 'prepare'>, executor: Ex
             everyMs: 0,
             presence: wait.afterVersion === null ? 'none' : 'returning',
           },
-          outlet,
+          subscriber,
         );
       } catch (error) {
         return [error instanceof PollcastError ? asGraphQLError(error) : executor.mask(error, context.origin)];
       }
     },
 
-    async watchPlain(pollId, context, outlet, after, presence) {
+    async watchResults(pollId, context, subscriber, after, presence) {
       const refused = refusalOf(context.viewer);
       if (refused !== null) throw refused;
-      const prepared = documents.prepare(PLAIN, null);
+      const prepared = documents.prepare(RESULTS_QUERY, null);
       if (isRefusal(prepared)) throw new Error(`The plain query is not in order: ${prepared.join()}`);
-      const seat = await seatOf(pollId, context, prepared, (as) => {
+      const seat = await groupFor(pollId, context, prepared, (as) => {
         const whole = encodeQuery(prepared, { pollId }, groupContext(prepared, context, as));
         return { groupKey: `plain ${as}`, encode: async (view) => inside(await whole(view)) };
       });
-      return context.services.hub.watch({ ...seat, pollId, topic: 'results', after, everyMs: 0, presence }, outlet);
+      return context.services.hub.watch({ ...seat, pollId, topic: 'results', after, everyMs: 0, presence }, subscriber);
     },
   };
 
   /** A query on where the poll stands, run once for all who wait for it. */
-  function encodeQuery(prepared: Prepared, variables: Variables, contextValue: Context) {
+  function encodeQuery(prepared: PreparedOperation, variables: Variables, contextValue: Context) {
     return async (standing: PollView): Promise<Buffer> => {
-      const result = await executor.execute(prepared, variables, { ...contextValue, standing });
+      const result = await executor.execute(prepared, variables, { ...contextValue, pollView: standing });
       return Buffer.from(JSON.stringify(result));
     };
   }
 
   /** Once for a whole group. Holds the group's context, never that of one member. */
-  function encoderFor(prepared: Prepared, variables: Variables, contextValue: Context, source: LiveSource<unknown>) {
+  function encoderFor(
+    prepared: PreparedOperation,
+    variables: Variables,
+    contextValue: Context,
+    source: LiveSource<unknown>,
+  ) {
     return async (view: PollView): Promise<Buffer> => {
       const result = await executor.executeArgs({
         schema,

@@ -33,9 +33,9 @@ builder.queryField('pollResults', (t) =>
       }),
     },
     resolve: async (_, { pollId, afterVersion, waitMs }, ctx) => {
-      const { standing } = ctx;
-      if (standing instanceof Error) throw standing;
-      if (standing !== undefined) return standing === null ? null : shownResults(standing, ctx);
+      const { pollView } = ctx;
+      if (pollView instanceof Error) throw pollView;
+      if (pollView !== undefined) return pollView === null ? null : shownResults(pollView, ctx);
       const wait = readWait(afterVersion, waitMs);
       if (wait !== null) await ctx.services.hub.newer(pollId, wait.afterVersion, wait.waitMs);
       const view = visible(await ctx.services.hub.read(pollId), ctx);

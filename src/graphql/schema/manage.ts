@@ -172,9 +172,9 @@ builder.mutationFields((t) => ({
     resolve: async (_, { input }, ctx) => {
       const { account } = ctx.viewer;
       await ctx.services.rates.createPoll(account === null ? ctx.address : `account ${account.sub}`);
-      const made = await ctx.services.manage.create(ctx.viewer, input);
+      const made = await ctx.services.polls.create(ctx.viewer, input);
       // Who created it bears its key from now on.
-      return { ...made, view: { ...made.view, shownAs: 'manager' as const } };
+      return { ...made, view: { ...made.view, audience: 'manager' as const } };
     },
   }),
   updatePoll: t.field({
@@ -183,7 +183,7 @@ builder.mutationFields((t) => ({
     errors: { types: POLL_ERRORS, union: union('UpdatePoll', 'What updatePoll answers.') },
     args: { input: t.arg({ type: UpdatePollInput, required: true, description: 'What to change.' }) },
     resolve: async (_, { input: { pollId, ...input } }, ctx) => ({
-      view: await ctx.services.manage.update(ctx.viewer, pollId, input),
+      view: await ctx.services.polls.update(ctx.viewer, pollId, input),
     }),
   }),
   openPoll: t.field({
@@ -192,7 +192,7 @@ builder.mutationFields((t) => ({
       'Opens a DRAFT now, whatever its `opensAt`; an open poll stays open. Takes its organizer key, or an account that manages it.',
     errors: { types: [...POLL_ERRORS, PollNotOpenError], union: union('OpenPoll', 'What openPoll answers.') },
     args: { input: t.arg({ type: PollIdInput, required: true, description: 'The poll to open.' }) },
-    resolve: async (_, { input }, ctx) => ({ view: await ctx.services.manage.open(ctx.viewer, input.pollId) }),
+    resolve: async (_, { input }, ctx) => ({ view: await ctx.services.polls.open(ctx.viewer, input.pollId) }),
   }),
   closePoll: t.field({
     type: ClosePollSuccess,
@@ -200,7 +200,7 @@ builder.mutationFields((t) => ({
       'Closes a poll for good: final results go to everybody who watches. A closed one stays as it is. Takes its organizer key, or an account that manages it.',
     errors: { types: [...POLL_ERRORS, PollNotOpenError], union: union('ClosePoll', 'What closePoll answers.') },
     args: { input: t.arg({ type: PollIdInput, required: true, description: 'The poll to close.' }) },
-    resolve: async (_, { input }, ctx) => ({ view: await ctx.services.manage.close(ctx.viewer, input.pollId) }),
+    resolve: async (_, { input }, ctx) => ({ view: await ctx.services.polls.close(ctx.viewer, input.pollId) }),
   }),
   resetPoll: t.field({
     type: ResetPollSuccess,
@@ -208,7 +208,7 @@ builder.mutationFields((t) => ({
       'Drops all ballots of a poll that is not closed; the version goes on. Takes its organizer key, or an account that manages it.',
     errors: { types: [...POLL_ERRORS, PollNotOpenError], union: union('ResetPoll', 'What resetPoll answers.') },
     args: { input: t.arg({ type: PollIdInput, required: true, description: 'The poll to reset.' }) },
-    resolve: async (_, { input }, ctx) => ({ view: await ctx.services.manage.reset(ctx.viewer, input.pollId) }),
+    resolve: async (_, { input }, ctx) => ({ view: await ctx.services.polls.reset(ctx.viewer, input.pollId) }),
   }),
   deletePoll: t.field({
     type: DeletePollSuccess,
@@ -216,7 +216,7 @@ builder.mutationFields((t) => ({
       'Deletes a poll and its ballots; whoever watches it is told. Takes its organizer key, or an account that manages it.',
     errors: { types: POLL_ERRORS, union: union('DeletePoll', 'What deletePoll answers.') },
     args: { input: t.arg({ type: PollIdInput, required: true, description: 'The poll to delete.' }) },
-    resolve: async (_, { input }, ctx) => ({ pollId: await ctx.services.manage.delete(ctx.viewer, input.pollId) }),
+    resolve: async (_, { input }, ctx) => ({ pollId: await ctx.services.polls.delete(ctx.viewer, input.pollId) }),
   }),
   issueVoterCodes: t.field({
     type: IssueVoterCodesSuccess,

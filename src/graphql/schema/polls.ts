@@ -165,7 +165,7 @@ PollType.implement({
       nullable: true,
       description:
         "The caller's own ballot, known by the voter token, or by the account where the poll takes accounts; null without one.",
-      resolve: ({ poll }, _, ctx) => ctx.services.intake.ballotOf(ctx.viewer, poll),
+      resolve: ({ poll }, _, ctx) => ctx.services.votes.ballotOf(ctx.viewer, poll),
     }),
   }),
 });
@@ -235,7 +235,7 @@ builder.queryFields((t) => ({
       id: t.arg.id({ description: "The poll's id." }),
       joinCode: t.arg.string({ description: "The poll's join code, in any case." }),
     },
-    resolve: async (_, by, ctx) => visible(await ctx.services.manage.find(by), ctx),
+    resolve: async (_, by, ctx) => visible(await ctx.services.polls.find(by), ctx),
   }),
   polls: t.field({
     type: PollConnection,
@@ -272,7 +272,7 @@ async function listPolls(
         status: args.status ?? null,
         after: after === undefined ? null : readCursor(after),
       };
-      const polls = await ctx.services.manage.list(ctx.viewer, wanted);
+      const polls = await ctx.services.polls.list(ctx.viewer, wanted);
       return polls.map(ctx.services.hub.viewOf);
     },
   );

@@ -17,7 +17,7 @@ import type { BatchVotesResult, VoteResult } from '../../polls/votes/cast.ts';
 import type { Context } from '../context.ts';
 import { builder } from './builder.ts';
 import { PollType } from './polls.ts';
-import { shownTo } from './visible.ts';
+import { visibleTo } from './visible.ts';
 
 const VoteOutcome = builder.enumType('VoteOutcome', {
   description: 'What became of a vote.',
@@ -163,10 +163,10 @@ builder.mutationFields((t) => ({
       const known = ctx.services.hub.poll(input.pollId);
       const poll = known instanceof Promise ? await known : known;
       const { voter, token, isNew } = ofCode(ctx, input) ?? voterOf(ctx, poll, input.voterToken) ?? newVoter(ctx);
-      const cast = (): Promise<VoteResult> => ctx.services.intake.cast(voter, input, ctx.address);
-      const result = await (input.code == null ? cast() : unguessed(ctx, input.pollId, cast));
+      const cast = (): Promise<VoteResult> => ctx.services.votes.cast(voter, input, ctx.address);
+      const result = await (input.code == null ? cast() : withGuessLimit(ctx, input.pollId, cast));
       const kept = isNew && token !== null && ctx.keepVoterToken?.(token) === true;
-      return { ...result, view: shownTo(result.view, 'voter', ctx), voterToken: kept ? null : token };
+      return { ...result, view: visibleTo(result.view, 'voter', ctx), voterToken: kept ? null : token };
     },
   }),
   retractVote: t.field({
@@ -181,7 +181,7 @@ builder.mutationFields((t) => ({
       requireSession(ctx.viewer);
       await ctx.services.rates.vote(ctx.address);
       const voter = voterOf(ctx, await ctx.services.hub.poll(input.pollId), input.voterToken)?.voter ?? null;
-      return { view: shownTo(await ctx.services.intake.retract(voter, input.pollId), 'other', ctx) };
+      return { view: visibleTo(await ctx.services.votes.retract(voter, input.pollId), 'other', ctx) };
     },
   }),
   castVotes: t.field({
@@ -195,7 +195,7 @@ builder.mutationFields((t) => ({
     args: { input: t.arg({ type: CastVotesInput, required: true, description: 'The ballots.' }) },
     resolve: async (_, { input }, ctx) => {
       await ctx.services.rates.vote(ctx.address, input.ballots.length);
-      return ctx.services.intake.castMany(ctx.viewer, input);
+      return ctx.services.votes.castMany(ctx.viewer, input);
     },
   }),
 }));
@@ -231,12 +231,12 @@ function ofCode(
 }
 
 /** Codes are too many to be guessed at ten a minute. */
-async function unguessed<T>({ services, address }: Context, pollId: string, cast: () => Promise<T>): Promise<T> {
+async function withGuessLimit<T>({ services, address }: Context, pollId: string, cast: () => Promise<T>): Promise<T> {
   await services.rates.codeAllowed(pollId, address);
   try {
     return await cast();
   } catch (error) {
-    if (error instanceof NotAllowedError) await services.rates.codeFailed(pollId, address);
+    if (error instanceof NotAllowedError) await services.rates.noteWrongCode(pollId, address);
     throw error;
   }
 }

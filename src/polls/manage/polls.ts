@@ -23,7 +23,7 @@ import type { Audit } from '../audit.ts';
 import { JOIN_ALPHABET, pick } from './random.ts';
 import { timedChange } from './schedule.ts';
 
-export interface Manage {
+export interface PollManager {
   create(
     viewer: Viewer,
     input: PollInput & { readonly status?: PollStatus | null | undefined },
@@ -60,7 +60,7 @@ export interface ManageOptions {
   readonly creation: 'open' | 'organizers';
 }
 
-export function makeManage(options: ManageOptions): Manage {
+export function makePollManager(options: ManageOptions): PollManager {
   const { store, hub, clock, audit, log } = options;
 
   return {

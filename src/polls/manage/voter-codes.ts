@@ -5,14 +5,14 @@ import { InvalidInputError, PollNotOpenError, pollNotFound } from '../../core/er
 import { BOUNDS, type Poll, statusAt } from '../../core/poll.ts';
 import { requireManager } from '../../identity/permissions.ts';
 import type { Viewer } from '../../identity/viewer.ts';
-import type { Voters } from '../../identity/voter-keys.ts';
+import type { VoterKeys } from '../../identity/voter-keys.ts';
 import type { Hub } from '../../live/hub.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Store } from '../../ports/store.ts';
 import type { Audit } from '../audit.ts';
 import { JOIN_ALPHABET, pick } from './random.ts';
 
-export interface Codes {
+export interface VoterCodes {
   /** 1 to 10 000 new codes of a CODE poll that is not closed. */
   issue(viewer: Viewer, pollId: string, count: number): Promise<string[]>;
 }
@@ -22,13 +22,13 @@ const LENGTH = 12;
 const GROUP = 4;
 const MOST_PREFIX = 500;
 
-export function makeCodes(options: {
+export function makeVoterCodes(options: {
   readonly store: Store;
   readonly hub: Hub;
   readonly clock: Clock;
-  readonly voters: Voters;
+  readonly voters: VoterKeys;
   readonly audit: Audit;
-}): Codes {
+}): VoterCodes {
   const { store, hub, clock, voters, audit } = options;
 
   return {

@@ -11,10 +11,10 @@ import {
   UnavailableError,
 } from '../../core/errors.ts';
 import { BOUNDS, type Poll, statusAt } from '../../core/poll.ts';
-import type { ShownAs } from '../../core/visibility.ts';
+import type { Audience } from '../../core/visibility.ts';
 import { managesPoll, requireManager } from '../../identity/permissions.ts';
 import { accountVoter, type Viewer, voterIn } from '../../identity/viewer.ts';
-import { isCoded, isCodedIn, type Voters } from '../../identity/voter-keys.ts';
+import { isCoded, isCodedIn, type VoterKeys } from '../../identity/voter-keys.ts';
 import type { Hub, PollView } from '../../live/hub.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { VoteEnd } from '../../ports/metrics.ts';
@@ -47,7 +47,7 @@ export interface BatchVotesResult {
   readonly rejected: { readonly index: number; readonly message: string }[];
 }
 
-export interface Intake {
+export interface Votes {
   /**
    * One ballot of one voter, given as an identity such as `device:…`, from a network, empty where it is not known. Throws what
    * section 2 lists for `castVote`.
@@ -57,23 +57,23 @@ export interface Intake {
   castMany(viewer: Viewer, batch: BatchVotes): Promise<BatchVotesResult>;
   retract(voter: string | null, pollId: string): Promise<PollView>;
   /** As whom the viewer sees the results of the poll now (L8). */
-  shownAs(viewer: Viewer, poll: Poll): Promise<ShownAs>;
+  shownAs(viewer: Viewer, poll: Poll): Promise<Audience>;
   ballotOf(viewer: Viewer, poll: Poll): Promise<(BallotContent & { readonly castAt: number }) | null>;
 }
 
-const TRIES = 8;
+const MAX_ATTEMPTS = 8;
 
-export function makeIntake(options: {
+export function makeVotes(options: {
   readonly store: Store;
   readonly hub: Hub;
   readonly batcher: Batcher;
-  readonly voters: Voters;
+  readonly voters: VoterKeys;
   readonly clock: Clock;
   readonly audit: Audit;
   readonly anomalies: Anomalies;
   /** Called when a vote is answered, with the time since it arrived. */
   readonly onVote?: (end: VoteEnd, milliseconds: number) => void;
-}): Intake {
+}): Votes {
   const { store, hub, batcher, voters, clock, audit, anomalies } = options;
 
   return {
@@ -91,7 +91,7 @@ export function makeIntake(options: {
       if (voter === null) throw new NotAllowedError('There is no ballot of yours to retract: nobody is known to ask.');
       if (isCoded(voter) && !isCodedIn(pollId, voter)) throw new InvalidInputError('voterToken: is of another poll.');
       const voterKey = voters.keyOf(pollId, voter);
-      const release = hub.hold(pollId, voterKey);
+      const release = hub.pauseVoter(pollId, voterKey);
       let voted: boolean | null = null;
       try {
         const change = await store.retractBallot(pollId, voterKey, clock.now(), (found) =>
@@ -135,7 +135,7 @@ export function makeIntake(options: {
       batch.ballots.map(async (ballot, index) => {
         try {
           const { outcome } = await castOne(
-            named(voters, poll, ballot.voterId),
+            voterById(voters, poll, ballot.voterId),
             { ...ballot, pollId: batch.pollId },
             null,
           );
@@ -167,7 +167,7 @@ export function makeIntake(options: {
     const arrivedAt = clock.now();
     const arrived = performance.now();
     try {
-      for (let attempt = 0; attempt < TRIES; attempt++) {
+      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         const poll = hub.poll(vote.pollId);
         const known = poll instanceof Promise ? await poll : poll;
         if (known === null) throw pollNotFound(vote.pollId);
@@ -176,12 +176,12 @@ export function makeIntake(options: {
         const entry = {
           pollId: known.id,
           voterKey,
-          content: checked(known, vote),
+          content: encodeOrExplain(known, vote),
           revision: known.revision,
           receiptId,
           coded: known.voterIdentity === 'CODE',
         };
-        const outcome = await (known.resultsVisibility === 'AFTER_VOTE' ? castHeld(entry) : batcher.cast(entry));
+        const outcome = await (known.resultsVisibility === 'AFTER_VOTE' ? castAndRegroup(entry) : batcher.cast(entry));
         switch (outcome.kind) {
           case 'NOT_FOUND':
             hub.removed(vote.pollId);
@@ -210,8 +210,8 @@ export function makeIntake(options: {
   }
 
   /** The voter's own subscriptions get the version that the ballot makes as a voter's. */
-  async function castHeld(entry: BallotEntry): Promise<CastOutcome> {
-    const release = hub.hold(entry.pollId, entry.voterKey);
+  async function castAndRegroup(entry: BallotEntry): Promise<CastOutcome> {
+    const release = hub.pauseVoter(entry.pollId, entry.voterKey);
     let voted: boolean | null = null;
     try {
       const outcome = await batcher.cast(entry);
@@ -229,7 +229,7 @@ export function makeIntake(options: {
   }
 }
 
-function checked(poll: Poll, vote: BallotInput): string {
+function encodeOrExplain(poll: Poll, vote: BallotInput): string {
   try {
     return encodeBallot(poll, vote);
   } catch (error) {
@@ -264,7 +264,7 @@ function requireIdentity(poll: Poll, voter: string): void {
 }
 
 /** In an ACCOUNT poll the organizer names accounts, so that who was entered by hand cannot vote again; in a CODE poll codes. */
-function named(voters: Voters, poll: Poll, voterId: string): string {
+function voterById(voters: VoterKeys, poll: Poll, voterId: string): string {
   const length = voterId.length;
   if (length === 0 || length > 200) throw new InvalidInputError(`voterId: ${length} characters, must be 1 to 200.`);
   if (poll.voterIdentity === 'CODE') return voters.ofCode(poll.id, voterId).voter;

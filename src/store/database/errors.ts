@@ -19,12 +19,12 @@ export class UnreachableError extends Error {
 }
 
 /** A serialization failure or a deadlock: nothing was done, and doing it again is what Postgres asks for. */
-export function isCollision(error: unknown): boolean {
+export function isConflict(error: unknown): boolean {
   return /^(40001|40P01)$/.test(codeOf(error));
 }
 
 /** The connection is gone; whether the statement was carried out is not known. */
-export function isLoss(error: unknown): boolean {
+export function isConnectionLoss(error: unknown): boolean {
   return /^(08|57P0|25P0[34]|CONNECT|E(CONN|PIPE|HOST|NET|TIMEDOUT|ADDR|NOTFOUND|NOENT|AI_AGAIN))/.test(codeOf(error));
 }
 
@@ -32,6 +32,6 @@ export function isLoss(error: unknown): boolean {
  * The database cannot do its work now: it is gone, took too long (57014, 55P03), has no room or memory left (53), cannot
  * read its disk (58), or only reads (25006, a standby).
  */
-export function isTrouble(error: unknown): boolean {
-  return isLoss(error) || /^(53|58|57014$|55P03$|25006$|UNREACHABLE$)/.test(codeOf(error));
+export function isUnavailable(error: unknown): boolean {
+  return isConnectionLoss(error) || /^(53|58|57014$|55P03$|25006$|UNREACHABLE$)/.test(codeOf(error));
 }

@@ -13,7 +13,7 @@
 import { connect, type Socket } from 'node:net';
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import postgres, { type Sql } from 'postgres';
-import { codeOf, isLoss, isTrouble, UnreachableError } from './errors.ts';
+import { codeOf, isConnectionLoss, isUnavailable, UnreachableError } from './errors.ts';
 
 /** The most statements that run at once. */
 export const CONNECTIONS = 10;
@@ -30,19 +30,19 @@ const MOST_WAITING = 20_000;
 const LOOK_MS = 500;
 const PROBE_MS = 500;
 
-export interface Connection {
+export interface DatabaseConnection {
   readonly sql: Sql;
   readonly drizzle: PostgresJsDatabase;
 }
 
-export interface Pool {
+export interface PostgresPool {
   /** Lends a connection for `work`, which MUST send one statement after the other, each of at most `limitMs`. */
-  use<T>(work: (connection: Connection) => Promise<T>, limitMs?: number): Promise<T>;
+  use<T>(work: (connection: DatabaseConnection) => Promise<T>, limitMs?: number): Promise<T>;
   transaction<T>(work: (db: PostgresJsDatabase) => Promise<T>, limitMs?: number): Promise<T>;
   close(): Promise<void>;
 }
 
-interface Member extends Connection {
+interface Member extends DatabaseConnection {
   /** Whether a statement was ever answered on it. */
   proved: boolean;
   lost: boolean;
@@ -62,7 +62,7 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-export function openPool(url: string): Pool {
+export function openPool(url: string): PostgresPool {
   const members = new Set<Member>();
   const idle: Member[] = [];
   let waiting: Waiting[] = [];
@@ -86,7 +86,7 @@ export function openPool(url: string): Pool {
           return result;
         } catch (error) {
           // In trouble the connection goes, and its transaction with it: nothing more may be sent on it.
-          if (!isTrouble(error)) await sql.unsafe('ROLLBACK');
+          if (!isUnavailable(error)) await sql.unsafe('ROLLBACK');
           throw error;
         }
       }, limitMs),
@@ -99,7 +99,7 @@ export function openPool(url: string): Pool {
     },
   };
 
-  async function use<T>(work: (connection: Connection) => Promise<T>, limitMs?: number): Promise<T> {
+  async function use<T>(work: (connection: DatabaseConnection) => Promise<T>, limitMs?: number): Promise<T> {
     return lend(idle.pop() ?? (await take()), work, limitMs);
   }
 
@@ -109,7 +109,11 @@ export function openPool(url: string): Pool {
     return new Promise((resolve, reject) => waiting.push({ since: performance.now(), resolve, reject }));
   }
 
-  async function lend<T>(member: Member, work: (connection: Connection) => Promise<T>, limitMs?: number): Promise<T> {
+  async function lend<T>(
+    member: Member,
+    work: (connection: DatabaseConnection) => Promise<T>,
+    limitMs?: number,
+  ): Promise<T> {
     member.heardAt = performance.now();
     member.limitMs = limitMs ?? member.usualMs;
     try {
@@ -122,8 +126,8 @@ export function openPool(url: string): Pool {
       return result;
     } catch (error) {
       // Postgres that refuses by itself (a wrong password, too many clients) is there.
-      if (!member.proved && isLoss(error)) goDown();
-      if (isTrouble(error) || (!member.proved && codeOf(error) !== '')) discard(member);
+      if (!member.proved && isConnectionLoss(error)) goDown();
+      if (isUnavailable(error) || (!member.proved && codeOf(error) !== '')) discard(member);
       throw error;
     } finally {
       member.fail = null;

@@ -3,12 +3,12 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 
 /** Stands for a connection until what it asked for is known. */
-export class Guest extends Duplex {
-  private line: Socket | null;
+export class DetachableSocket extends Duplex {
+  private socket: Socket | null;
   private readonly from: string | undefined;
-  private readonly onLine = {
+  private readonly onSocket = {
     data: (data: Buffer): void => {
-      if (!this.push(data)) this.line?.pause();
+      if (!this.push(data)) this.socket?.pause();
     },
     end: (): void => void this.push(null),
     error: (error: Error): void => void this.destroy(error),
@@ -18,26 +18,26 @@ export class Guest extends Duplex {
 
   constructor(line: Socket) {
     super({ allowHalfOpen: true });
-    this.line = line;
+    this.socket = line;
     this.from = line.remoteAddress;
-    const { data, end, error, close } = this.onLine;
+    const { data, end, error, close } = this.onSocket;
     line.on('data', data).on('end', end).on('error', error).on('close', close);
   }
 
   /** The connection itself, for whoever writes to it from now on and listens to its end; all that was made for the request goes. */
-  leave(): Socket {
-    const { line } = this;
-    if (line === null) throw new Error('A guest leaves once.');
-    this.line = null;
-    const { data, end, error, close, timeout } = this.onLine;
-    line.off('data', data).off('end', end).off('error', error).off('close', close);
-    if (line.listenerCount('timeout') > 0) line.off('timeout', timeout).setTimeout(0);
+  detach(): Socket {
+    const { socket } = this;
+    if (socket === null) throw new Error('A guest leaves once.');
+    this.socket = null;
+    const { data, end, error, close, timeout } = this.onSocket;
+    socket.off('data', data).off('end', end).off('error', error).off('close', close);
+    if (socket.listenerCount('timeout') > 0) socket.off('timeout', timeout).setTimeout(0);
     // Nothing that still comes is of interest but its end.
-    line.on('end', endLine);
-    line.on('error', ignore);
-    line.resume();
+    socket.on('end', endLine);
+    socket.on('error', ignore);
+    socket.resume();
     this.destroy();
-    return line;
+    return socket;
   }
 
   get remoteAddress(): string | undefined {
@@ -46,12 +46,12 @@ export class Guest extends Duplex {
 
   /** Whoever looks for signs of life looks here: an upgrade may ask for an event stream, too. */
   get bytesRead(): number {
-    return this.line?.bytesRead ?? 0;
+    return this.socket?.bytesRead ?? 0;
   }
 
   setTimeout(milliseconds: number, listener?: () => void): this {
-    if (this.line?.listenerCount('timeout') === 0) this.line.on('timeout', this.onLine.timeout);
-    this.line?.setTimeout(milliseconds);
+    if (this.socket?.listenerCount('timeout') === 0) this.socket.on('timeout', this.onSocket.timeout);
+    this.socket?.setTimeout(milliseconds);
     if (listener !== undefined) this.once('timeout', listener);
     return this;
   }
@@ -71,13 +71,13 @@ export class Guest extends Duplex {
   }
 
   override _read(): void {
-    this.line?.resume();
+    this.socket?.resume();
   }
 
   override _write(data: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
-    const { line } = this;
+    const { socket } = this;
     // Without a line nothing is written any more; nobody waits for it.
-    if (line === null) {
+    if (socket === null) {
       done();
       return;
     }
@@ -88,20 +88,20 @@ export class Guest extends Duplex {
       isOver = true;
       done(error);
     };
-    line.write(data, over);
-    if (line.writableLength === 0) over();
+    socket.write(data, over);
+    if (socket.writableLength === 0) over();
   }
 
   override _final(done: (error?: Error | null) => void): void {
-    if (this.line === null) done();
-    else this.line.end(() => done());
+    if (this.socket === null) done();
+    else this.socket.end(() => done());
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    const { line } = this;
-    this.line = null;
-    line?.on('error', ignore);
-    line?.destroy();
+    const { socket } = this;
+    this.socket = null;
+    socket?.on('error', ignore);
+    socket?.destroy();
     done(error);
   }
 }

@@ -3,7 +3,7 @@ import type { GraphQLError } from 'graphql';
 import type { Update } from '../../live/subscriber.ts';
 import { chunk, serverSentEvent } from './encoding.ts';
 
-export interface Dialect {
+export interface EventFormat {
   readonly isGraphql: boolean;
   /** What goes around whatever is written. */
   readonly frame: (data: Buffer) => Buffer;
@@ -18,7 +18,7 @@ export interface Dialect {
 
 export const COMPLETE = serverSentEvent('complete', '');
 
-export const GRAPHQL: Dialect = {
+export const GRAPHQL: EventFormat = {
   isGraphql: true,
   frame: chunk,
   bytes: ({ payload, cursor }) => serverSentEvent('next', payload, cursor),
@@ -28,7 +28,7 @@ export const GRAPHQL: Dialect = {
   lastBytes: COMPLETE,
 };
 
-export const PLAIN: Dialect = {
+export const PLAIN: EventFormat = {
   isGraphql: false,
   frame: chunk,
   bytes: ({ payload, cursor }) => serverSentEvent('results', payload, cursor),
@@ -40,6 +40,6 @@ export const PLAIN: Dialect = {
 };
 
 /** For HTTP/1.0, as some proxies speak it unless they are told otherwise: there are no chunks, the body ends with its connection. */
-const bare = (dialect: Dialect): Dialect => ({ ...dialect, frame: (data) => data });
-export const GRAPHQL_BARE = bare(GRAPHQL);
-export const PLAIN_BARE = bare(PLAIN);
+const bare = (dialect: EventFormat): EventFormat => ({ ...dialect, frame: (data) => data });
+export const GRAPHQL_UNCHUNKED = bare(GRAPHQL);
+export const PLAIN_UNCHUNKED = bare(PLAIN);

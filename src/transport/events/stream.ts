@@ -8,13 +8,13 @@ import type { GraphQLError } from 'graphql';
 import type { PollcastError } from '../../core/errors.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
 import { sessionExpired } from '../../identity/session.ts';
-import { Outlet, type Update } from '../../live/subscriber.ts';
+import { Subscriber, type Update } from '../../live/subscriber.ts';
 import type { Stop } from '../../ports/clock.ts';
 import { writeDirect } from '../socket/direct-write.ts';
 import type { Peer } from '../socket/heartbeat.ts';
-import { Guest } from './detached-socket.ts';
+import { DetachableSocket } from './detached-socket.ts';
 import { chunk } from './encoding.ts';
-import { COMPLETE, type Dialect } from './formats.ts';
+import { COMPLETE, type EventFormat } from './formats.ts';
 
 export const STREAM_HEADERS = {
   'content-type': 'text/event-stream; charset=utf-8',
@@ -28,12 +28,12 @@ const OWN_HEADERS = { ...STREAM_HEADERS, connection: 'close' } as const;
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
 const BEAT = Buffer.from(':\n\n');
 
-export class Stream extends Outlet implements Peer {
+export class Stream extends Subscriber implements Peer {
   slot = -1;
   /** Null once the stream has its connection to itself. */
   private response: ServerResponse | null;
-  private socket: Socket | Guest;
-  readonly dialect: Dialect;
+  private socket: Socket | DetachableSocket;
+  readonly dialect: EventFormat;
   readonly address: string;
   /** Called at the end of the connection. */
   onClose: Stop = () => {};
@@ -43,7 +43,7 @@ export class Stream extends Outlet implements Peer {
   private isOpen = false;
   private isOver = false;
 
-  constructor(response: ServerResponse, socket: Socket | Guest, dialect: Dialect, address: string) {
+  constructor(response: ServerResponse, socket: Socket | DetachableSocket, dialect: EventFormat, address: string) {
     super();
     this.address = address;
     this.response = response;
@@ -55,14 +55,14 @@ export class Stream extends Outlet implements Peer {
     const { response } = this;
     if (this.isOpen || this.isOver || response === null) return;
     this.isOpen = true;
-    const guest = this.socket instanceof Guest ? this.socket : null;
+    const guest = this.socket instanceof DetachableSocket ? this.socket : null;
     response.writeHead(200, guest === null ? STREAM_HEADERS : OWN_HEADERS);
     response.flushHeaders();
     // Unless something is still on its way through it, or it has just gone: then it stays what it is.
     if (guest !== null && guest.writableLength === 0 && !guest.destroyed) {
       response.off('close', this.onClose);
       this.response = null;
-      this.socket = guest.leave();
+      this.socket = guest.detach();
       this.socket.on('close', this.onClose);
     }
     this.socket.setNoDelay(true);
@@ -100,10 +100,10 @@ export class Stream extends Outlet implements Peer {
   }
 
   fail(error: PollcastError): void {
-    this.sayErrors([asGraphQLError(error)]);
+    this.sendErrors([asGraphQLError(error)]);
   }
 
-  sayErrors(errors: readonly GraphQLError[]): void {
+  sendErrors(errors: readonly GraphQLError[]): void {
     this.open();
     this.finish(this.dialect.failure(errors));
   }
@@ -111,7 +111,7 @@ export class Stream extends Outlet implements Peer {
   /** Says by `status` that it cannot be begun, unless it has been begun or ended meanwhile: an answer has one head. */
   refuse(errors: readonly GraphQLError[], status: (errors: readonly GraphQLError[]) => void): void {
     if (this.isOpen || this.isOver) {
-      this.sayErrors(errors);
+      this.sendErrors(errors);
       return;
     }
     this.isOver = true;
@@ -162,7 +162,7 @@ export class Stream extends Outlet implements Peer {
   }
 
   /** A comment is both heartbeat and probe: while nothing moves, the kernel finds out about a peer that is gone. */
-  look(): boolean {
+  isAlive(): boolean {
     if (!this.isOpen) return true;
     const backlog = this.backlog();
     // A newer update goes out when all before it was taken: as much may wait of it as of that one.

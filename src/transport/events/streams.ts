@@ -4,18 +4,18 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ExecutionResult, GraphQLError } from 'graphql';
-import type { Rates } from '../../limits/rate-limits.ts';
-import type { Outlet } from '../../live/subscriber.ts';
+import type { RateLimits } from '../../limits/rate-limits.ts';
+import type { Subscriber } from '../../live/subscriber.ts';
 import type { Clock, Stop } from '../../ports/clock.ts';
-import type { Liveness } from '../socket/heartbeat.ts';
+import type { Heartbeat } from '../socket/heartbeat.ts';
 import { spread } from '../socket/spread.ts';
 import { serverSentEvent } from './encoding.ts';
-import { COMPLETE, type Dialect, GRAPHQL, GRAPHQL_BARE, PLAIN, PLAIN_BARE } from './formats.ts';
+import { COMPLETE, type EventFormat, GRAPHQL, GRAPHQL_UNCHUNKED, PLAIN, PLAIN_UNCHUNKED } from './formats.ts';
 import { STREAM_HEADERS, Stream } from './stream.ts';
 
 export interface EventStreams {
   /** Streams a subscription; what it cannot be begun with becomes the one event (L7). Throws `RateLimitedError`. */
-  subscribe(request: IncomingMessage, response: ServerResponse, watcher: Watcher): void;
+  subscribe(request: IncomingMessage, response: ServerResponse, watcher: StreamRequest): void;
   /**
    * Streams a poll's results as they are, for `EventSource`. Errors are answered as a status, at which `EventSource` gives
    * up; so it does at the 204 of a closed poll whose final results it has. Throws `RateLimitedError`.
@@ -23,7 +23,7 @@ export interface EventStreams {
   plain(
     request: IncomingMessage,
     response: ServerResponse,
-    watcher: Watcher,
+    watcher: StreamRequest,
     refuse: (errors: readonly GraphQLError[]) => void,
   ): void;
   /** A result that is there at once, as a stream of one event. */
@@ -37,9 +37,9 @@ export interface EventStreams {
   cut(): void;
 }
 
-export interface Watcher {
+export interface StreamRequest {
   /** Gets the outlet and the version that the client has, and gives the way to leave, or errors. */
-  readonly start: (outlet: Outlet, after: number | null) => Promise<Stop | readonly GraphQLError[]>;
+  readonly start: (subscriber: Subscriber, after: number | null) => Promise<Stop | readonly GraphQLError[]>;
   /** What it is counted by. */
   readonly address: string;
   /** When the viewer's token expires: the stream says so and ends. */
@@ -47,9 +47,9 @@ export interface Watcher {
 }
 
 export function makeEventStreams(
-  liveness: Liveness,
+  liveness: Heartbeat,
   clock: Clock,
-  rates: Pick<Rates, 'connect' | 'disconnect'>,
+  rates: Pick<RateLimits, 'connect' | 'disconnect'>,
 ): EventStreams {
   const streams = new Set<Stream>();
   /** Set once it closes: until when, and what ends with the last stream. */
@@ -64,8 +64,8 @@ export function makeEventStreams(
   function make(
     request: IncomingMessage,
     response: ServerResponse,
-    dialect: Dialect,
-    { address, expiresAt }: Watcher,
+    dialect: EventFormat,
+    { address, expiresAt }: StreamRequest,
   ): Stream | null {
     const socket = response.socket;
     // Behind another response on the same connection (pipelining) there is no socket to write to.
@@ -96,19 +96,19 @@ export function makeEventStreams(
 
   return {
     subscribe(request, response, watcher) {
-      const stream = make(request, response, isOld(request) ? GRAPHQL_BARE : GRAPHQL, watcher);
+      const stream = make(request, response, isOld(request) ? GRAPHQL_UNCHUNKED : GRAPHQL, watcher);
       if (stream === null) return;
       // Who comes back with a version may have all there will ever be: then it is told so by a 204.
       const after = lastEventId(request) ?? null;
       if (after === null) stream.open();
       void watcher.start(stream, after).then((started) => {
-        if (typeof started !== 'function') return stream.sayErrors(started);
+        if (typeof started !== 'function') return stream.sendErrors(started);
         stream.joined(started);
         stream.open();
       });
     },
     plain(request, response, watcher, refuse) {
-      const stream = make(request, response, isOld(request) ? PLAIN_BARE : PLAIN, watcher);
+      const stream = make(request, response, isOld(request) ? PLAIN_UNCHUNKED : PLAIN, watcher);
       if (stream === null) return;
       void watcher.start(stream, lastEventId(request) ?? null).then((started) => {
         if (typeof started !== 'function') return stream.refuse(started, refuse);

@@ -7,55 +7,55 @@ import type { ExecutionResult, GraphQLError } from 'graphql';
 import { UnavailableError } from '../../core/errors.ts';
 import type { Context, Services } from '../../graphql/context.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
-import { isRefusal, type Prepared, type Variables } from '../../graphql/engine/operation.ts';
-import type { Wait } from '../../graphql/engine/subscribe.ts';
+import { isRefusal, type PreparedOperation, type Variables } from '../../graphql/engine/operation.ts';
+import type { LongPollWait } from '../../graphql/engine/subscribe.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
 import { withinSession } from '../../identity/session.ts';
 import { LIMITS } from '../../limits/limits.ts';
-import type { Outlet, Update } from '../../live/subscriber.ts';
+import type { Subscriber, Update } from '../../live/subscriber.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import type { EventStreams } from '../events/streams.ts';
-import type { Polling } from '../polling/long-polls.ts';
+import type { LongPolls } from '../polling/long-polls.ts';
 import { type Accepted, acceptedBy } from '../request/accepts.ts';
-import { type Params, readBody, readParams, readUrl } from '../request/body.ts';
-import type { Addresses } from '../request/client-address.ts';
+import { type GraphqlParams, readBody, readParams, readUrl } from '../request/body.ts';
+import type { ClientAddresses } from '../request/client-address.ts';
 import type { Contexts } from '../request/context.ts';
 import { send, sendError, sendFault } from '../request/reply.ts';
-import type { Answer } from '../request/response.ts';
+import type { Response } from '../request/response.ts';
 import { makeYoga } from './yoga.ts';
 
-export interface Operations {
+export interface GraphqlEndpoint {
   /** A POST, by far the most of them. Answers whatever goes wrong itself. */
-  post(request: IncomingMessage, response: Answer): void;
+  post(request: IncomingMessage, response: Response): void;
   /** Any method. Rejects where it could not be answered, as where too much was asked. */
-  handle(request: IncomingMessage, response: Answer): Promise<void>;
+  handle(request: IncomingMessage, response: Response): Promise<void>;
 }
 
 interface LongPoll {
-  readonly prepared: Prepared;
+  readonly prepared: PreparedOperation;
   readonly variables: Variables;
   readonly context: Context;
   readonly type: string;
-  readonly wait: Wait;
+  readonly wait: LongPollWait;
 }
 
-export function makeOperations(options: {
+export function makeGraphqlEndpoint(options: {
   readonly engine: Engine;
   readonly services: Services;
   readonly streams: EventStreams;
-  readonly polling: Polling;
-  readonly addresses: Addresses;
+  readonly polling: LongPolls;
+  readonly addresses: ClientAddresses;
   readonly contexts: Contexts;
   readonly clock: Clock;
   readonly log: Log;
-}): Operations {
+}): GraphqlEndpoint {
   const { engine, services, streams, polling, addresses, contexts, clock } = options;
   const yoga = makeYoga(options);
 
   return { post, handle };
 
-  async function handle(request: IncomingMessage, response: Answer): Promise<void> {
+  async function handle(request: IncomingMessage, response: Response): Promise<void> {
     if (request.method === 'POST') {
       post(request, response);
       return;
@@ -68,7 +68,7 @@ export function makeOperations(options: {
     return handOver(request, response, null);
   }
 
-  function post(request: IncomingMessage, response: Answer): void {
+  function post(request: IncomingMessage, response: Response): void {
     const given = request.headers['content-type'] ?? '';
     // A media type is the same in any case; Yoga knows it in small letters alone.
     const type = given === 'application/json' ? given : given.toLowerCase();
@@ -103,8 +103,8 @@ export function makeOperations(options: {
    */
   function run(
     request: IncomingMessage,
-    response: Answer,
-    params: Params,
+    response: Response,
+    params: GraphqlParams,
     accepted: Accepted,
     body: Buffer | null,
   ): boolean {
@@ -139,16 +139,16 @@ export function makeOperations(options: {
   /** The same, once it is known who asks. */
   function runAs(
     context: Context,
-    prepared: Prepared,
+    prepared: PreparedOperation,
     request: IncomingMessage,
-    response: Answer,
-    params: Params,
+    response: Response,
+    params: GraphqlParams,
     accepted: Accepted,
     body: Buffer | null,
   ): boolean {
     if (prepared.operation.operation === 'subscription') {
-      const start = (outlet: Outlet, after: number | null) =>
-        engine.subscribe(prepared, params.variables, context, outlet, after ?? undefined);
+      const start = (subscriber: Subscriber, after: number | null) =>
+        engine.subscribe(prepared, params.variables, context, subscriber, after ?? undefined);
       try {
         streams.subscribe(request, response, {
           start,
@@ -160,7 +160,7 @@ export function makeOperations(options: {
       }
       return true;
     }
-    if (prepared.waits && !holdPlace(response, context.address)) return true;
+    if (prepared.canWait && !holdPlace(response, context.address)) return true;
     if (accepted.json === null && !accepted.events) return false;
     const refused = engine.refusal(prepared.operation, context) !== null;
     const wait = accepted.json === null || refused ? null : engine.waitOf(prepared, params.variables);
@@ -181,7 +181,7 @@ export function makeOperations(options: {
   }
 
   /** Until it is answered, or left; false: its address has no place left, and that has been said. */
-  function holdPlace(response: Answer, address: string): boolean {
+  function holdPlace(response: Response, address: string): boolean {
     try {
       services.rates.connect(address);
       response.on('close', () => services.rates.disconnect(address));
@@ -195,11 +195,11 @@ export function makeOperations(options: {
   /** A long poll in GraphQL: when the time has passed, the results that are there. */
   function waitFor(
     request: IncomingMessage,
-    response: Answer,
+    response: Response,
     { prepared, variables, context, type, wait }: LongPoll,
   ): void {
-    const start = (outlet: Outlet, afterVersion: number | null) =>
-      engine.wait(prepared, variables, context, { ...wait, afterVersion }, outlet);
+    const start = (subscriber: Subscriber, afterVersion: number | null) =>
+      engine.wait(prepared, variables, context, { ...wait, afterVersion }, subscriber);
     const answer = ({ payload }: Update) => send(response, 200, type, payload);
     const refuse = async ([error]: readonly GraphQLError[]): Promise<void> => {
       // That there is no such poll is an answer like any other; both are said in the words of the query.
@@ -208,7 +208,7 @@ export function makeOperations(options: {
       const result = await engine.execute(
         prepared,
         variables,
-        standing === undefined ? context : { ...context, standing },
+        standing === undefined ? context : { ...context, pollView: standing },
       );
       send(response, 200, type, JSON.stringify(result));
     };
@@ -232,7 +232,7 @@ export function makeOperations(options: {
   }
 
   /** What Yoga answers takes longer, and is counted as such. */
-  async function handOver(request: IncomingMessage, response: Answer, body: Buffer | null): Promise<void> {
+  async function handOver(request: IncomingMessage, response: Response, body: Buffer | null): Promise<void> {
     const address = addresses.of(request);
     await services.rates.operation(address, LIMITS.unusualCost);
     // What it asks may wait too.

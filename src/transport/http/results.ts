@@ -7,23 +7,28 @@ import type { Engine } from '../../graphql/engine/engine.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
 import { withinSession } from '../../identity/session.ts';
 import { LIMITS } from '../../limits/limits.ts';
-import type { Watch } from '../../live/hub.ts';
+import type { Subscription } from '../../live/hub.ts';
 import type { ExportFormat } from '../../polls/export.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { EventStreams } from '../events/streams.ts';
-import type { Polling, Waiting } from '../polling/long-polls.ts';
+import type { LongPollRequest, LongPolls } from '../polling/long-polls.ts';
 import { sendErrors } from '../request/reply.ts';
 import { exportFormat, sendExport } from './export.ts';
 
 /** Only the path counts. */
 const ORIGIN = 'http://localhost';
 
-export interface Plain {
+export interface ResultsEndpoint {
   /** Answers `/polls/{id}/results`, `/polls/{id}/stream` and `/polls/{id}/export.csv` or `.json`; false: it is none of them. */
   handle(request: IncomingMessage, response: ServerResponse, context: Context): boolean;
 }
 
-export function makePlain(engine: Engine, polling: Polling, streams: EventStreams, clock: Clock): Plain {
+export function makeResultsEndpoint(
+  engine: Engine,
+  polling: LongPolls,
+  streams: EventStreams,
+  clock: Clock,
+): ResultsEndpoint {
   return {
     handle(request, response, context) {
       if (!URL.canParse(request.url ?? '/', ORIGIN)) return false;
@@ -60,10 +65,10 @@ export function makePlain(engine: Engine, polling: Polling, streams: EventStream
     },
   };
 
-  function startOf(id: string, context: Context, presence: Watch['presence']): Waiting['start'] {
-    return async (outlet, after) => {
+  function startOf(id: string, context: Context, presence: Subscription['presence']): LongPollRequest['start'] {
+    return async (subscriber, after) => {
       try {
-        return await engine.watchPlain(id, context, outlet, after, presence);
+        return await engine.watchResults(id, context, subscriber, after, presence);
       } catch (error) {
         return [error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin)];
       }

@@ -8,12 +8,12 @@ import { costOf } from '../../graphql/engine/document-size.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import type { Log } from '../../ports/log.ts';
 import type { Contexts } from '../request/context.ts';
-import type { Answer } from '../request/response.ts';
+import type { Response } from '../request/response.ts';
 import { GRAPHIQL, pageHeaders, renderPage } from './graphiql.ts';
 
-export interface Yoga {
+export interface YogaHandler {
   /** Answers any request to `/graphql`. `body` is null where it was not read, as it has none. */
-  answer(request: IncomingMessage, response: Answer, body: Buffer | null): Promise<void>;
+  answer(request: IncomingMessage, response: Response, body: Buffer | null): Promise<void>;
 }
 
 /** `engine` does all the work: what is parsed, validated and executed here is so on every transport. */
@@ -25,7 +25,7 @@ export function makeYoga({
   readonly engine: Engine;
   readonly contexts: Contexts;
   readonly log: Log;
-}): Yoga {
+}): YogaHandler {
   const yoga = createYoga<Context>({
     schema: engine.schema,
     graphqlEndpoint: '/graphql',

@@ -6,12 +6,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { GraphQLError } from 'graphql';
 import type { PollcastError } from '../../core/errors.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
-import { Outlet, type Update } from '../../live/subscriber.ts';
+import { Subscriber, type Update } from '../../live/subscriber.ts';
 import type { Clock, Stop } from '../../ports/clock.ts';
 
-export interface Waiting {
+export interface LongPollRequest {
   /** What to subscribe to; errors where it cannot be. */
-  readonly start: (outlet: Outlet, after: number | null) => Promise<Stop | readonly GraphQLError[]>;
+  readonly start: (subscriber: Subscriber, after: number | null) => Promise<Stop | readonly GraphQLError[]>;
   /** The version that the client has; null: it wants what is there. */
   readonly after: number | null;
   readonly waitMs: number;
@@ -21,21 +21,21 @@ export interface Waiting {
   readonly refuse: (errors: readonly GraphQLError[]) => void;
 }
 
-export interface Polling {
-  wait(request: IncomingMessage, response: ServerResponse, waiting: Waiting): void;
+export interface LongPolls {
+  wait(request: IncomingMessage, response: ServerResponse, waiting: LongPollRequest): void;
   readonly size: number;
   /** Answers all that wait, with nothing; from then on nobody is held. */
   close(): void;
 }
 
 /** Takes exactly one update. */
-class Answer extends Outlet {
+class Answer extends Subscriber {
   private readonly finish: (say: () => void) => void;
-  private readonly waiting: Waiting;
+  private readonly waiting: LongPollRequest;
   readonly end: () => void;
   readonly cut: () => void;
 
-  constructor(finish: (say: () => void) => void, end: () => void, waiting: Waiting) {
+  constructor(finish: (say: () => void) => void, end: () => void, waiting: LongPollRequest) {
     super();
     this.finish = finish;
     this.waiting = waiting;
@@ -57,7 +57,7 @@ class Answer extends Outlet {
   }
 }
 
-export function makePolling(clock: Clock): Polling {
+export function makeLongPolls(clock: Clock): LongPolls {
   const all = new Set<() => void>();
   let closing = false;
 
@@ -77,11 +77,11 @@ export function makePolling(clock: Clock): Polling {
       };
       const end = (): void => finish(nothing);
       const stopTimer = waitMs === 0 ? () => {} : clock.after(waitMs, end);
-      const outlet = new Answer(finish, end, waiting);
+      const subscriber = new Answer(finish, end, waiting);
       // Who does not wait asked for what is there, and gets it.
       if (waitMs > 0) all.add(end);
       response.on('close', () => finish(() => {}));
-      void start(outlet, after).then((started) => {
+      void start(subscriber, after).then((started) => {
         if (typeof started !== 'function') return finish(() => refuse(started));
         if (over) return started();
         leave = started;

@@ -4,14 +4,14 @@ import type { Variables } from '../../graphql/engine/operation.ts';
 import { LIMITS } from '../../limits/limits.ts';
 import { errorText, JSON_HEADERS } from './reply.ts';
 
-export interface Params {
+export interface GraphqlParams {
   readonly query: string;
   readonly operationName: string | null;
   readonly variables: Variables;
 }
 
 /** What is in order; null otherwise. */
-export function readParams(body: Buffer): Params | null {
+export function readParams(body: Buffer): GraphqlParams | null {
   try {
     return checkParams(JSON.parse(body.toString()));
   } catch {
@@ -19,7 +19,7 @@ export function readParams(body: Buffer): Params | null {
   }
 }
 
-export function readUrl(request: IncomingMessage): Params | null {
+export function readUrl(request: IncomingMessage): GraphqlParams | null {
   const { searchParams } = new URL(request.url ?? '/', 'http://localhost');
   try {
     const variables: unknown = JSON.parse(searchParams.get('variables') || 'null');
@@ -33,7 +33,7 @@ export function readUrl(request: IncomingMessage): Params | null {
   }
 }
 
-function checkParams(value: unknown): Params | null {
+function checkParams(value: unknown): GraphqlParams | null {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
   for (const name of Object.keys(value)) if (!PARAMETERS.has(name)) return null;
   const { query, operationName, variables, extensions }: Record<string, unknown> = { ...value };

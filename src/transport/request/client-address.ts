@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP, type Socket } from 'node:net';
 
-export interface Addresses {
+export interface ClientAddresses {
   /**
    * The network that a client is known by: its address, an IPv6 one cut to the 64 bits that a customer is given. Behind
    * trusted proxies it is the last hop before them; what stands further left in `X-Forwarded-For` anybody can have written.
@@ -18,7 +18,10 @@ export interface Addresses {
  * `trusted`: addresses and CIDRs of proxies, each checked by the configuration. `onStranger` is called once, when somebody
  * else says for whom it asks: perhaps a proxy that was forgotten, behind which everybody looks like one.
  */
-export function makeAddresses(trusted: readonly string[], onStranger: (address: string) => void = () => {}): Addresses {
+export function makeClientAddresses(
+  trusted: readonly string[],
+  onStranger: (address: string) => void = () => {},
+): ClientAddresses {
   let warned = false;
   const proxies = new BlockList();
   for (const entry of trusted) {

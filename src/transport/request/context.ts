@@ -2,18 +2,18 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Context, Services } from '../../graphql/context.ts';
 import { readViewer, type Viewer, VOTER_COOKIE, VOTER_HEADER } from '../../identity/viewer.ts';
-import type { Addresses } from './client-address.ts';
+import type { ClientAddresses } from './client-address.ts';
 import { isOwn } from './cors.ts';
-import type { Answer } from './response.ts';
+import type { Response } from './response.ts';
 
 const YEAR_S = 365 * 24 * 3600;
 
 export interface Contexts {
   /** A promise only where a token of an account has to be verified. */
-  of(request: IncomingMessage, response: Answer): Context | Promise<Context>;
+  of(request: IncomingMessage, response: Response): Context | Promise<Context>;
 }
 
-export function makeContexts(services: Services, addresses: Addresses): Contexts {
+export function makeContexts(services: Services, addresses: ClientAddresses): Contexts {
   return {
     of(request, response) {
       const { authorization, cookie } = request.headers;

@@ -6,10 +6,10 @@ import { sendError } from './reply.ts';
  * `none`: no page asks. `own`: one of our own. `listed`: one of CORS_ORIGINS, with its credentials. `any`: every page may
  * ask, without. `foreign`: this one may not.
  */
-export type Asking = 'none' | 'own' | 'listed' | 'any' | 'foreign';
+export type PageOrigin = 'none' | 'own' | 'listed' | 'any' | 'foreign';
 
-export interface Origins {
-  asking(request: IncomingMessage): Asking;
+export interface Cors {
+  asking(request: IncomingMessage): PageOrigin;
   /** Says in the answer's head who may read it. True: it was a preflight, and is answered. */
   answer(request: IncomingMessage, response: ServerResponse): boolean;
 }
@@ -18,10 +18,10 @@ const METHODS = 'GET, HEAD, POST';
 /** Two hours: Chromium keeps it no longer. */
 const MAX_AGE_S = '7200';
 
-export function makeOrigins(allowed: readonly string[] | '*'): Origins {
+export function makeCors(allowed: readonly string[] | '*'): Cors {
   const list = new Set(allowed === '*' ? [] : allowed);
 
-  function asking({ headers }: IncomingMessage): Asking {
+  function asking({ headers }: IncomingMessage): PageOrigin {
     const { origin } = headers;
     if (origin === undefined) return 'none';
     if (isOwn(origin, headers.host)) return 'own';

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { GraphQLError } from 'graphql';
 import { HTTP_STATUS, PollcastError } from '../../core/errors.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
-import type { Answer } from './response.ts';
+import type { Response } from './response.ts';
 
 export function send(response: ServerResponse, status: number, type: string, body: string | Buffer): void {
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) }).end(body);
@@ -37,7 +37,7 @@ export function sendError(response: ServerResponse, status: number, message: str
 }
 
 /** What was thrown on the way to an answer, masked. Where part of the answer is out, nothing can be said any more. */
-export function sendFault(response: Answer, error: unknown, engine: Pick<Engine, 'mask'>): void {
+export function sendFault(response: Response, error: unknown, engine: Pick<Engine, 'mask'>): void {
   const { message, extensions } = engine.mask(error, response);
   const status = error instanceof PollcastError ? HTTP_STATUS[error.code] : 500;
   if (response.headersSent) response.destroy();

@@ -4,11 +4,11 @@ import { type IncomingMessage, type OutgoingHttpHeader, type OutgoingHttpHeaders
 import type { Origin } from '../../graphql/context.ts';
 
 /** The answer to one request, and where what goes wrong with it comes from. */
-export type Answer = InstanceType<ReturnType<typeof makeAnswers>>;
+export type Response = InstanceType<ReturnType<typeof makeResponseClass>>;
 
 type Headers = OutgoingHttpHeaders | OutgoingHttpHeader[];
 
-export function makeAnswers(server: { readonly draining: boolean }) {
+export function makeResponseClass(server: { readonly draining: boolean }) {
   return class Answer<Request extends IncomingMessage = IncomingMessage>
     extends ServerResponse<Request>
     implements Origin
@@ -40,7 +40,7 @@ export function makeAnswers(server: { readonly draining: boolean }) {
  * An answer that waits behind another one on its connection (pipelining) hears nothing from Node of the connection's end:
  * what it holds would be held for ever.
  */
-export function tellOfEnd({ socket }: IncomingMessage, response: ServerResponse): void {
+export function closeWithSocket({ socket }: IncomingMessage, response: ServerResponse): void {
   const gone = (): void => {
     response.destroy();
     response.emit('close');

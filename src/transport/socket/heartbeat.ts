@@ -8,11 +8,11 @@ export interface Peer {
   /** Where it stands on the wheel; the wheel's alone to set. */
   slot: number;
   /** Whether there was a sign of life since the last look; asks for the next one. False: it is cut. */
-  look(): boolean;
+  isAlive(): boolean;
   cut(): void;
 }
 
-export interface Liveness {
+export interface Heartbeat {
   add(peer: Peer): void;
   remove(peer: Peer): void;
   readonly size: number;
@@ -20,13 +20,13 @@ export interface Liveness {
 }
 
 /** `roundMs`: how long a round takes; the wheel turns in `slots` steps, so that thousands are not asked at once. */
-export function makeLiveness(clock: Clock, roundMs: number, slots = 20): Liveness {
+export function makeHeartbeat(clock: Clock, roundMs: number, slots = 20): Heartbeat {
   const wheel = Array.from({ length: slots }, () => new Set<Peer>());
   let turn = 0;
   let next = 0;
   const stop = clock.every(roundMs / slots, () => {
     turn = (turn + 1) % slots;
-    for (const peer of wheel[turn] ?? []) if (!peer.look()) peer.cut();
+    for (const peer of wheel[turn] ?? []) if (!peer.isAlive()) peer.cut();
   });
   return {
     add(peer) {

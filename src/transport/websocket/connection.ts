@@ -13,7 +13,7 @@ import type { PollcastError } from '../../core/errors.ts';
 import type { Origin } from '../../graphql/context.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
 import type { Credentials, Viewer } from '../../identity/viewer.ts';
-import { Outlet, type Update } from '../../live/subscriber.ts';
+import { Subscriber, type Update } from '../../live/subscriber.ts';
 import type { Stop } from '../../ports/clock.ts';
 import { writeDirect } from '../socket/direct-write.ts';
 import type { Peer } from '../socket/heartbeat.ts';
@@ -43,14 +43,14 @@ export interface Arrival {
 
 export const NO_CREDENTIALS: Credentials = {};
 
-export class Connection extends WebSocket implements Origin, Peer {
+export class WebSocketConnection extends WebSocket implements Origin, Peer {
   /** Set once, by `arrive`. */
   socket!: Socket;
   address = '';
   /** What its upgrade request brought along; not needed any more once it is known who asks. */
   credentials = NO_CREDENTIALS;
   /** Whether `connection_init` has come. */
-  isGreeted = false;
+  isInitialised = false;
   /** Who asks; null until it is known and acknowledged. */
   viewer: Viewer | null = null;
   voterToken: string | null = null;
@@ -58,7 +58,7 @@ export class Connection extends WebSocket implements Origin, Peer {
   stopTimer: Stop | null = null;
   slot = -1;
   /** Called when a subscription has left its group. */
-  onLeft: ((connection: Connection) => void) | null = null;
+  onLeft: ((connection: WebSocketConnection) => void) | null = null;
   /** Of the socket, when it was looked at last: whatever comes is a sign of life. */
   private bytesRead = -1;
   /** Those that run, and how many of them are subscriptions. */
@@ -67,10 +67,10 @@ export class Connection extends WebSocket implements Origin, Peer {
   /** Called once when nothing but subscriptions runs. */
   whenAnswered: Stop | null = null;
   /** The operation that was begun last; it knows the one before it. */
-  private newest: Operation | null = null;
+  private newest: WebSocketOperation | null = null;
   private id: string | null = null;
 
-  arrive({ socket, credentials, address, id }: Arrival): void {
+  attach({ socket, credentials, address, id }: Arrival): void {
     this.socket = socket;
     this.credentials = credentials;
     this.address = address;
@@ -90,7 +90,7 @@ export class Connection extends WebSocket implements Origin, Peer {
     return this.readyState === this.OPEN;
   }
 
-  look(): boolean {
+  isAlive(): boolean {
     const { bytesRead } = this.socket;
     if (bytesRead === this.bytesRead) return false;
     this.bytesRead = bytesRead;
@@ -103,23 +103,23 @@ export class Connection extends WebSocket implements Origin, Peer {
   }
 
   /** A message of the protocol. */
-  say(message: string): void {
+  sendMessage(message: string): void {
     if (this.isOpen) this.send(message);
   }
 
   /** The operation that has this id; null: none that the client knows of. */
-  find(id: string): Operation | null {
+  find(id: string): WebSocketOperation | null {
     let each = this.newest;
     while (each !== null && each.id !== id) each = each.older;
     return each;
   }
 
-  add(operation: Operation): void {
+  add(operation: WebSocketOperation): void {
     operation.older = this.newest;
     this.newest = operation;
   }
 
-  remove(operation: Operation): void {
+  remove(operation: WebSocketOperation): void {
     if (this.newest === operation) {
       this.newest = operation.older;
       return;
@@ -136,17 +136,17 @@ export class Connection extends WebSocket implements Origin, Peer {
 }
 
 /** What a client began under an id and has not heard the end of. A subscription is also the outlet that its group writes to. */
-export class Operation extends Outlet {
+export class WebSocketOperation extends Subscriber {
   readonly id: string;
   /** The one on its connection that was begun before it. */
-  older: Operation | null = null;
-  private readonly connection: Connection;
+  older: WebSocketOperation | null = null;
+  private readonly connection: WebSocketConnection;
   private readonly socket: Socket;
   private isOver = false;
   /** Takes this off its group; set once the group has taken it in. */
   private leave: Stop | null = null;
 
-  constructor(connection: Connection, id: string) {
+  constructor(connection: WebSocketConnection, id: string) {
     super();
     this.connection = connection;
     this.socket = connection.socket;
@@ -184,7 +184,7 @@ export class Operation extends Outlet {
   answer({ errors, ...rest }: ExecutionResult): void {
     const payload = errors === undefined ? rest : { ...rest, errors: errors.map((error) => error.toJSON()) };
     const message: NextMessage = { id: this.id, type: MessageType.Next, payload };
-    if (!this.isOver) this.connection.say(JSON.stringify(message));
+    if (!this.isOver) this.connection.sendMessage(JSON.stringify(message));
     this.end();
   }
 
@@ -218,6 +218,6 @@ export class Operation extends Outlet {
     this.isOver = true;
     this.connection.remove(this);
     if (this.leave !== null) this.goneFrom(this.leave);
-    if (last !== null) this.connection.say(JSON.stringify(last));
+    if (last !== null) this.connection.sendMessage(JSON.stringify(last));
   }
 }

@@ -23,18 +23,18 @@ import { readViewer, type Viewer } from '../../identity/viewer.ts';
 import { LIMITS } from '../../limits/limits.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
-import { type Connection, NO_CREDENTIALS, Operation } from './connection.ts';
+import { NO_CREDENTIALS, type WebSocketConnection, WebSocketOperation } from './connection.ts';
 
 /** RFC 6455's registry; clients take it for a fault that passes. */
 const TRY_AGAIN_LATER = 1013;
 
 const ACKNOWLEDGEMENT = JSON.stringify({ type: MessageType.ConnectionAck });
 
-export interface Protocol {
+export interface WebSocketProtocol {
   /** From now on there is so much time for `connection_init`. */
-  opened(connection: Connection): void;
-  receive(connection: Connection, text: string): void;
-  closed(connection: Connection): void;
+  onOpen(connection: WebSocketConnection): void;
+  receive(connection: WebSocketConnection, text: string): void;
+  closed(connection: WebSocketConnection): void;
   /** How many subscriptions run on all connections. */
   readonly watching: number;
 }
@@ -44,12 +44,12 @@ export function makeProtocol(options: {
   readonly services: Services;
   readonly clock: Clock;
   readonly log: Log;
-}): Protocol {
+}): WebSocketProtocol {
   const { engine, services, clock, log } = options;
   let watching = 0;
 
   return {
-    opened(connection) {
+    onOpen(connection) {
       connection.onLeft = left;
       connection.stopTimer = clock.after(LIMITS.connectionInitMs, () =>
         connection.close(CloseCode.ConnectionInitialisationTimeout, 'Connection initialisation timeout'),
@@ -66,12 +66,12 @@ export function makeProtocol(options: {
       }
       switch (message.type) {
         case MessageType.ConnectionInit:
-          greet(connection, message.payload ?? {});
+          initialise(connection, message.payload ?? {});
           return;
         case MessageType.Ping: {
           const { payload } = message;
           const pong: PongMessage = { type: MessageType.Pong, ...(payload ? { payload } : {}) };
-          connection.say(JSON.stringify(pong));
+          connection.sendMessage(JSON.stringify(pong));
           return;
         }
         case MessageType.Pong:
@@ -97,12 +97,12 @@ export function makeProtocol(options: {
     },
   };
 
-  function greet(connection: Connection, params: Record<string, unknown>): void {
-    if (connection.isGreeted) {
+  function initialise(connection: WebSocketConnection, params: Record<string, unknown>): void {
+    if (connection.isInitialised) {
       connection.close(CloseCode.TooManyInitialisationRequests, 'Too many initialisation requests');
       return;
     }
-    connection.isGreeted = true;
+    connection.isInitialised = true;
     connection.stopTimer?.();
     connection.stopTimer = null;
     const textOf = (name: string): string | undefined => {
@@ -121,7 +121,7 @@ export function makeProtocol(options: {
   }
 
   /** Whoever came with a token leaves when it expires, and comes back with a new one and the version that it has. */
-  function acknowledge(connection: Connection, viewer: Viewer): void {
+  function acknowledge(connection: WebSocketConnection, viewer: Viewer): void {
     if (!connection.isOpen) return;
     connection.viewer = viewer;
     const { account } = viewer;
@@ -132,17 +132,17 @@ export function makeProtocol(options: {
         connection.close(CloseCode.Forbidden, 'Token expired');
       });
     }
-    connection.say(ACKNOWLEDGEMENT);
+    connection.sendMessage(ACKNOWLEDGEMENT);
   }
 
   /** Made for each operation, and not kept for those who only watch. Null: it is not known yet who asks. */
-  function contextOf(connection: Connection): Context | null {
+  function contextOf(connection: WebSocketConnection): Context | null {
     const { viewer, address, voterToken } = connection;
     if (viewer === null) return null;
     return { services, viewer, address, voterToken, keepVoterToken: null, origin: connection };
   }
 
-  function subscribe(connection: Connection, id: string, payload: SubscribePayload): void {
+  function subscribe(connection: WebSocketConnection, id: string, payload: SubscribePayload): void {
     const context = contextOf(connection);
     if (context === null) {
       connection.close(CloseCode.Unauthorized, 'Unauthorized');
@@ -156,7 +156,7 @@ export function makeProtocol(options: {
       connection.close(CloseCode.SubscriberAlreadyExists, reasonOf(`Subscriber for ${id} already exists`));
       return;
     }
-    const operation = new Operation(connection, id);
+    const operation = new WebSocketOperation(connection, id);
     if (connection.operations >= LIMITS.operationsPerConnection) {
       const most = `At most ${LIMITS.operationsPerConnection} operations at once on a connection.`;
       operation.refuse([new GraphQLError(most)]);
@@ -171,8 +171,8 @@ export function makeProtocol(options: {
 
   /** Whether it goes on, as a subscription does. */
   async function perform(
-    connection: Connection,
-    operation: Operation,
+    connection: WebSocketConnection,
+    operation: WebSocketOperation,
     { query, operationName, variables }: SubscribePayload,
     context: Context,
   ): Promise<boolean> {
@@ -205,18 +205,18 @@ export function makeProtocol(options: {
     return true;
   }
 
-  function left(connection: Connection): void {
+  function left(connection: WebSocketConnection): void {
     watching--;
     connection.subscriptions--;
     release(connection);
   }
 
-  function release(connection: Connection): void {
+  function release(connection: WebSocketConnection): void {
     connection.operations--;
     if (connection.whenAnswered !== null && connection.isAnswered) connection.whenAnswered();
   }
 
-  function failed(connection: Connection): (error: unknown) => void {
+  function failed(connection: WebSocketConnection): (error: unknown) => void {
     return (error) => {
       if (!connection.isOpen) return;
       if (error instanceof UnavailableError) {

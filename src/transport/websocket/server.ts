@@ -9,9 +9,9 @@ import { LIMITS } from '../../limits/limits.ts';
 import type { Clock, Stop } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import { readId } from '../request/response.ts';
-import type { Liveness } from '../socket/heartbeat.ts';
+import type { Heartbeat } from '../socket/heartbeat.ts';
 import { spread } from '../socket/spread.ts';
-import { Connection, NO_CREDENTIALS } from './connection.ts';
+import { NO_CREDENTIALS, WebSocketConnection } from './connection.ts';
 import { makeProtocol } from './protocol.ts';
 
 /** Bytes that a client may leave unread before it is not read from any more. */
@@ -42,14 +42,14 @@ export interface WebSockets {
 export function makeWebSockets(options: {
   readonly engine: Engine;
   readonly services: Services;
-  readonly liveness: Liveness;
+  readonly liveness: Heartbeat;
   readonly clock: Clock;
   readonly log: Log;
   /** Whether each connection has its lines at `debug`. */
   readonly logRequests: boolean;
 }): WebSockets {
   const { services, liveness, clock, log, logRequests } = options;
-  const connections = new Set<Connection>();
+  const connections = new Set<WebSocketConnection>();
   /** Set once all are being sent away: called when the last is gone. */
   let whenEmpty: (() => void) | null = null;
   const protocol = makeProtocol(options);
@@ -59,10 +59,10 @@ export function makeWebSockets(options: {
     maxPayload: LIMITS.messageBytes,
     perMessageDeflate: false,
     handleProtocols,
-    WebSocket: Connection,
+    WebSocket: WebSocketConnection,
   });
 
-  function open(connection: Connection): void {
+  function open(connection: WebSocketConnection): void {
     if (logRequests) note(connection);
     connections.add(connection);
     liveness.add(connection);
@@ -71,10 +71,10 @@ export function makeWebSockets(options: {
     connection.on('error', failed);
     connection.on('close', closed);
     if (connection.protocol === '') connection.close(CloseCode.SubprotocolNotAcceptable, 'Subprotocol not acceptable');
-    else protocol.opened(connection);
+    else protocol.onOpen(connection);
   }
 
-  function note(connection: Connection): void {
+  function note(connection: WebSocketConnection): void {
     const opened = clock.now();
     log.debug(connection.logFields, 'a WebSocket opened');
     connection.on('close', (closeCode) => {
@@ -83,7 +83,7 @@ export function makeWebSockets(options: {
   }
 
   function receive(this: WebSocket, data: RawData, isBinary: boolean): void {
-    if (!(this instanceof Connection)) return;
+    if (!(this instanceof WebSocketConnection)) return;
     // What comes after we have closed is not for us any more.
     if (!this.isOpen) return;
     if (isBinary) this.close(CloseCode.BadRequest, 'Text messages only');
@@ -96,11 +96,11 @@ export function makeWebSockets(options: {
   }
 
   function failed(this: WebSocket, error: Error): void {
-    if (this instanceof Connection) log.debug({ err: error, ...this.logFields }, 'a WebSocket failed');
+    if (this instanceof WebSocketConnection) log.debug({ err: error, ...this.logFields }, 'a WebSocket failed');
   }
 
   function closed(this: WebSocket): void {
-    if (!(this instanceof Connection)) return;
+    if (!(this instanceof WebSocketConnection)) return;
     liveness.remove(this);
     connections.delete(this);
     services.rates.disconnect(this.address);
@@ -126,7 +126,7 @@ export function makeWebSockets(options: {
       let opened = false;
       server.handleUpgrade(request, socket, head, (connection) => {
         opened = true;
-        connection.arrive({ socket: request.socket, credentials, address, id });
+        connection.attach({ socket: request.socket, credentials, address, id });
         open(connection);
       });
       // Nothing here waits: a handshake that was not in order is over by now.
@@ -149,7 +149,7 @@ export function makeWebSockets(options: {
   };
 
   /** Takes no more of its messages, answers those that it has, and closes. */
-  function sendAway(connection: Connection, code: number, reason: string): void {
+  function sendAway(connection: WebSocketConnection, code: number, reason: string): void {
     let stop: Stop = () => {};
     let closing = false;
     const close = (): void => {

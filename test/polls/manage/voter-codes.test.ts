@@ -1,7 +1,7 @@
 /** Voter codes: who may vote in a CODE poll, once each, on both databases. */
 import postgres from 'postgres';
 import { describe, expect, test } from 'vitest';
-import { makeVoters } from '../../../src/identity/voter-keys.ts';
+import { makeVoterKeys } from '../../../src/identity/voter-keys.ts';
 import {
   ask,
   castVote,
@@ -184,7 +184,7 @@ describe.each(BACKENDS)('voter codes on %s', (name, openBackend) => {
     const [code = '', unused = ''] = await issued(poll, 2);
     await vote(poll, 0, { code });
     const key = (text: string) => {
-      const voters = makeVoters(TEST_SECRET);
+      const voters = makeVoterKeys(TEST_SECRET);
       return voters.keyOf(poll.id, `code:${text.replaceAll('-', '')}`);
     };
     expect(await server.app.store.findBallot(poll.id, key(code))).toMatchObject({ content: '1' });

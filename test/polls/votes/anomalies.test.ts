@@ -34,7 +34,7 @@ describe('anomalies', () => {
   const crowd = (poll: TestPoll, size: number, address: string) =>
     Promise.all(
       Array.from({ length: size }, () =>
-        server.app.services.intake.cast(
+        server.app.services.votes.cast(
           `device:${++voters}`,
           { pollId: poll.id, choiceIds: [poll.choiceIds[0] ?? ''] },
           address,
@@ -80,7 +80,7 @@ describe('anomalies', () => {
     ];
     for (let vote = 0; vote < 110; vote++) {
       const input = { pollId: poll.id, choiceIds: [poll.choiceIds[vote % 2] ?? ''] };
-      await server.app.services.intake.cast('device:one', input, '10.0.0.3');
+      await server.app.services.votes.cast('device:one', input, '10.0.0.3');
     }
     await crowd(poll, 60, '10.0.0.4');
     await crowd(other, 60, '10.0.0.4');

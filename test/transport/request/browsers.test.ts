@@ -4,7 +4,7 @@ import { type AddressInfo, Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { readConfig } from '../../../src/config/config.ts';
-import { makeAddresses } from '../../../src/transport/request/client-address.ts';
+import { makeClientAddresses } from '../../../src/transport/request/client-address.ts';
 import { createPoll, type TestPoll } from '../../support/api.ts';
 import { launchChromium } from '../../support/chromium.ts';
 import { startServer, type TestServer } from '../../support/server.ts';
@@ -68,12 +68,12 @@ describe('who asks, behind proxies or not', () => {
     ['10.1.1.1', '1.1.1.1, unknown, 10.2.2.2', '10.2.2.2'],
     ['10.1.1.1', '', '10.1.1.1'],
   ])('from %s with X-Forwarded-For %j: %s', (remote, forwarded, expected) => {
-    const addresses = makeAddresses(['10.0.0.0/8', 'fd00::5']);
+    const addresses = makeClientAddresses(['10.0.0.0/8', 'fd00::5']);
     expect(addresses.of(asked(remote, forwarded))).toBe(expected);
   });
 
   test('without trusted proxies nothing that is forwarded counts', () => {
-    expect(makeAddresses([]).of(asked('10.1.1.1', '198.51.100.1'))).toBe('10.1.1.1');
+    expect(makeClientAddresses([]).of(asked('10.1.1.1', '198.51.100.1'))).toBe('10.1.1.1');
   });
 });
 

@@ -2,7 +2,7 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { expect, test } from 'vitest';
-import { Guest } from '../../../src/transport/events/detached-socket.ts';
+import { DetachableSocket } from '../../../src/transport/events/detached-socket.ts';
 import { writeDirect } from '../../../src/transport/socket/direct-write.ts';
 import { eventually } from '../../support/peers.ts';
 
@@ -76,7 +76,7 @@ test('L5 a reader that stops: the rest waits in the stream, whole and in order, 
 test('L5 through the stand-in for a connection too, what the kernel has not taken is not said to be taken', async () => {
   await using pair = await openPair();
   pair.far.pause();
-  const guest = new Guest(pair.near);
+  const guest = new DetachableSocket(pair.near);
   guest.on('error', () => {});
   let sent = 0;
   // Each a little, as a frame is: Node's stream takes many of them before it asks for patience.

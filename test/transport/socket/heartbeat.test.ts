@@ -61,10 +61,10 @@ test('L5 a stream whose reader takes one update after the other is not taken for
   const payload = Buffer.from('{}');
   stream.push({ cursor: 1, payload, final: false });
   waits = 500;
-  expect(stream.look()).toBe(true);
+  expect(stream.isAlive()).toBe(true);
   stream.push({ cursor: 2, payload, final: false });
-  expect(stream.look()).toBe(true);
-  expect(stream.look()).toBe(false);
+  expect(stream.isAlive()).toBe(true);
+  expect(stream.isAlive()).toBe(false);
 });
 
 describe('liveness', () => {
