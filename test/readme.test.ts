@@ -1,7 +1,7 @@
-/** What the README says is run as it stands there, only the address and the poll's id are put in. */
+/** Runs the commands and snippets of README.md and docs/ as they stand, with the address and the poll's id replaced. */
 import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readConfig } from '../src/config/config.ts';
 import { castVote, createPoll, manage } from './support/api.ts';
@@ -9,10 +9,16 @@ import { temporaryFolder } from './support/folders.ts';
 import { eventually } from './support/peers.ts';
 import { ROOT, startServer, type TestServer } from './support/server.ts';
 
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+const README = read('README.md');
+const OPERATING = read('docs/operating.md');
+const DOCS = readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`);
 
-function block(language: string, holding: string): string {
-  const blocks = [...README.matchAll(/```(\w+)\n([\s\S]*?)```/g)].map(([, name, code]) => ({ name, code: code ?? '' }));
+function block(path: string, language: string, holding: string): string {
+  const blocks = [...read(path).matchAll(/```(\w+)\n([\s\S]*?)```/g)].map(([, name, code]) => ({
+    name,
+    code: code ?? '',
+  }));
   const found = blocks.filter(({ name, code }) => name === language && code.includes(holding));
   expect(found, `one ${language} block with "${holding}"`).toHaveLength(1);
   return found[0]?.code ?? '';
@@ -37,7 +43,7 @@ describe('the README', () => {
 
   test('the curl lines create, vote, watch and close', async () => {
     using folder = temporaryFolder();
-    const shell = run('bash', ['-c', here(block('sh', 'curl'))], folder.path);
+    const shell = run('bash', ['-c', here(block('README.md', 'sh', 'curl'))], folder.path);
     await shell.ended;
     expect(shell.out()).toMatch(/"organizerKey":"pck_[\w-]+"/);
     expect(shell.out()).toMatch(/"outcome":"RECORDED","version":2/);
@@ -48,11 +54,11 @@ describe('the README', () => {
   });
 
   test.each([
-    ['graphql-ws', "from 'graphql-ws'", ''],
-    ['EventSource', 'new EventSource', "import { EventSource } from 'eventsource';\n"],
-  ])('the %s snippet watches until the final results', async (_, holding, prelude) => {
+    ['graphql-ws', 'docs/transports.md', "from 'graphql-ws'", ''],
+    ['EventSource', 'README.md', 'new EventSource', "import { EventSource } from 'eventsource';\n"],
+  ])('the %s snippet watches until the final results', async (_, path, holding, prelude) => {
     const poll = await createPoll(server.graphql, { choices: ['Tabs', 'Spaces'] });
-    const code = prelude + here(block('js', holding)).replace('the id of your poll', poll.id);
+    const code = prelude + here(block(path, 'js', holding)).replace('the id of your poll', poll.id);
     // Beside the packages that it imports.
     const file = join(ROOT, `node_modules/.readme-${process.pid}-${holding.length}.mjs`);
     writeFileSync(
@@ -65,31 +71,42 @@ describe('the README', () => {
     await manage(server.graphql, 'closePoll', poll);
     expect(await snippet.ended).toBe(0);
     expect(snippet.out()).toMatch(/isFinal: true[\s\S]*label: 'Spaces', votes: 1/);
-    const { rmSync } = await import('node:fs');
     rmSync(file);
   });
 
-  test('its table names every variable of the configuration, with the right defaults', () => {
+  test('docs/operating.md lists the defaults of the configuration', () => {
     const config = readConfig({});
-    expect(README).toContain(`| \`PORT\`, \`HOST\` | ${config.port}, ${config.host} |`);
-    expect(README).toContain(`| \`DATA_DIR\` | \`${config.dataDir}\` |`);
+    expect(OPERATING).toContain(`| \`PORT\`, \`HOST\` | ${config.port}, ${config.host} |`);
+    expect(OPERATING).toContain(`| \`DATA_DIR\` | \`${config.dataDir}\` |`);
     const { limits } = config.access;
-    expect(README).toContain(`| \`VOTE_RATE_LIMIT\` | ${limits.votes} |`);
-    expect(README).toContain(`| \`POLL_CREATION_LIMIT\` | ${limits.polls} |`);
-    expect(README).toContain(`| \`CONNECTION_LIMIT\` | ${limits.connections} |`);
-    expect(README).toContain(`| \`OPERATION_COST_LIMIT\` | ${limits.operationCost} |`);
-    expect(README).toContain(`| \`LIVE_INTERVAL_MS\` | ${config.liveIntervalMs} |`);
-    expect(README).toContain(`| \`WORKERS\` | ${config.workers} |`);
-    expect(README).toContain(`| \`DRAIN_MS\` | ${config.drainMs} |`);
-    expect(README).toContain(`| \`LOG_LEVEL\` | \`${config.logLevel}\` |`);
+    expect(OPERATING).toContain(`| \`VOTE_RATE_LIMIT\` | ${limits.votes} |`);
+    expect(OPERATING).toContain(`| \`POLL_CREATION_LIMIT\` | ${limits.polls} |`);
+    expect(OPERATING).toContain(`| \`CONNECTION_LIMIT\` | ${limits.connections} |`);
+    expect(OPERATING).toContain(`| \`OPERATION_COST_LIMIT\` | ${limits.operationCost} |`);
+    expect(OPERATING).toContain(`| \`LIVE_INTERVAL_MS\` | ${config.liveIntervalMs} |`);
+    expect(OPERATING).toContain(`| \`WORKERS\` | ${config.workers} |`);
+    expect(OPERATING).toContain(`| \`DRAIN_MS\` | ${config.drainMs} |`);
+    expect(OPERATING).toContain(`| \`LOG_LEVEL\` | \`${config.logLevel}\` |`);
   });
 
-  test('the scripts that it names are there', () => {
+  test('the scripts that README and docs name exist', () => {
     const { scripts }: { scripts: Record<string, string> } = JSON.parse(
       readFileSync(join(ROOT, 'package.json'), 'utf8'),
     );
-    const named = [...README.matchAll(/npm run ([\w:-]+)/g)].map(([, name]) => name ?? '');
+    const texts = ['README.md', 'CONTRIBUTING.md', ...DOCS].map(read).join('\n');
+    const named = [...texts.matchAll(/npm run ([\w:-]+)/g)].map(([, name]) => name ?? '');
     expect(named.length).toBeGreaterThan(3);
     expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
+  });
+
+  test.each(['README.md', 'CONTRIBUTING.md', ...DOCS])('the links in %s lead to files', (path) => {
+    const links = [...read(path).matchAll(/\]\(([^)#\s]+)\)/g)].map(([, link]) => link ?? '');
+    const local = links.filter((link) => !/^https?:/.test(link));
+    expect(local.filter((link) => !existsSync(join(ROOT, dirname(path), link)))).toEqual([]);
+  });
+
+  test('README fits on three screens', () => {
+    const prose = README.replace(/```[\s\S]*?```/g, '');
+    expect(prose.split(/\s+/).length).toBeLessThan(600);
   });
 });

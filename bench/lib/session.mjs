@@ -1,4 +1,4 @@
-import { pause } from '../load/pause.mjs';
+import { pause } from '../load/timing.mjs';
 import { residentBytes } from './proc.mjs';
 import { startLoad } from './processes.mjs';
 import { subjects } from './subjects.mjs';

@@ -2,8 +2,8 @@
 import { dialects } from './dialects.mjs';
 import { eventWalker } from './events.mjs';
 import { CLOSE, PING, pong, TEXT, walkFrames } from './frames.mjs';
-import { gently } from './gently.mjs';
 import { newTally } from './tally.mjs';
+import { gently } from './timing.mjs';
 import { versionReader } from './version.mjs';
 import { connect } from './wire.mjs';
 

@@ -2,8 +2,7 @@
 import { cpuOf, shares } from '../lib/proc.mjs';
 import { httpBallots } from './ballots.mjs';
 import { openHttpLine } from './lines.mjs';
-import { pause } from './pause.mjs';
-import { quantiles } from './quantiles.mjs';
+import { pause, quantiles } from './timing.mjs';
 
 /**
  * A vote every `everyMs`. A watcher has seen a vote when it receives its version or a newer one. What arrives before the

@@ -1,7 +1,8 @@
 // Watchers without an open stream: long and short polling of `GET /polls/{id}/results`.
-import { gently } from './gently.mjs';
+
 import { walkReplies } from './replies.mjs';
 import { newTally } from './tally.mjs';
+import { gently } from './timing.mjs';
 import { versionReader } from './version.mjs';
 import { connect } from './wire.mjs';
 

@@ -2,8 +2,7 @@
 import { cpuOf, shares } from '../lib/proc.mjs';
 import { httpBallots } from './ballots.mjs';
 import { openHttpLine } from './lines.mjs';
-import { pause, until } from './pause.mjs';
-import { quantiles } from './quantiles.mjs';
+import { pause, quantiles, until } from './timing.mjs';
 
 const STUCK_MS = 15_000;
 

@@ -1,10 +1,8 @@
 // Votes as fast as the server takes them (`rate` absent) or at an offered rate, for a fixed time or a fixed count.
 import { cpuOf, shares } from '../lib/proc.mjs';
 import { httpBallots, socketBallots } from './ballots.mjs';
-import { gently } from './gently.mjs';
 import { openHttpLine, openSocketLine } from './lines.mjs';
-import { pause, until } from './pause.mjs';
-import { quantiles } from './quantiles.mjs';
+import { gently, pause, quantiles, until } from './timing.mjs';
 
 const DRAIN_MS = 10_000;
 const COUNT_MS = 600_000;

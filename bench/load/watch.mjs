@@ -3,9 +3,9 @@ import { cpuOf, shares } from '../lib/proc.mjs';
 import { openCrowd } from './crowd.mjs';
 import { serve } from './ipc.mjs';
 import { pace } from './pace.mjs';
-import { pause } from './pause.mjs';
 import { openPollers } from './pollers.mjs';
 import { rounds } from './rounds.mjs';
+import { pause } from './timing.mjs';
 
 let crowd;
 
