@@ -1,4 +1,4 @@
-/** A server to attack: a process of its own, and the proof afterwards that it serves others as before. */
+/** A server process for attack tests, and the checks that it still serves others afterwards. */
 import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import { castVote, createPoll, results, type TestPoll } from './api.ts';
@@ -11,12 +11,16 @@ export interface Victim extends AsyncDisposable {
   readonly graphql: string;
   readonly webSocket: string;
   readonly poll: TestPoll;
-  /** Another client creates a poll, watches it and votes; nothing was logged as a fault, and memory has not ballooned. */
+  /** Another client creates a poll, watches it and votes; the server has logged no fault. */
   stillServes(): Promise<void>;
+  /** Repeats an attack until a round adds no memory. Fails if every one of `ROUNDS` rounds adds some: a leak. */
+  stopsGrowing(attack: () => Promise<void>): Promise<void>;
 }
 
-/** What garbage an attack may leave until it is collected. */
-const ROOM_BYTES = 200_000_000;
+/** A leak adds memory in every round; a heap that is still growing to its usual size stops. */
+const ROUNDS = 8;
+/** The noise of resident memory between two rounds, in bytes. */
+const NOISE_BYTES = 4_000_000;
 
 export async function startVictim(env: Record<string, string> = {}): Promise<Victim> {
   const folder = dataFolder();
@@ -25,7 +29,6 @@ export async function startVictim(env: Record<string, string> = {}): Promise<Vic
   const { pid } = server.child;
   const poll = await createPoll(graphql);
   await serves(graphql);
-  const before = residentBytes(pid);
   return {
     url: server.url,
     graphql,
@@ -33,8 +36,19 @@ export async function startVictim(env: Record<string, string> = {}): Promise<Vic
     poll,
     async stillServes() {
       await serves(graphql);
-      expect(residentBytes(pid) - before).toBeLessThan(ROOM_BYTES);
       expect(server.output()).not.toMatch(/"level":(50|60)/);
+    },
+    async stopsGrowing(attack) {
+      const resident: number[] = [];
+      const isSettled = (): boolean => {
+        const last = resident.at(-1) ?? 0;
+        return resident.length > 1 && last <= Math.max(...resident.slice(0, -1)) + NOISE_BYTES;
+      };
+      while (!isSettled() && resident.length < ROUNDS) {
+        await attack();
+        resident.push(residentBytes(pid));
+      }
+      expect(isSettled(), `resident bytes after each round: ${resident.join(', ')}`).toBe(true);
     },
     async [Symbol.asyncDispose]() {
       await server[Symbol.asyncDispose]();
