@@ -19,7 +19,7 @@ test(`V1 V3 V6 L2 L3 M1 M2 M3 M4 M5 chaos (seed ${SEED})`, { timeout: 180_000 },
     say: process.env.CHAOS_SEED === undefined ? () => {} : console.log,
   });
   expect([...done.values()].reduce((sum, count) => sum + count, 0)).toBe(faults.length);
-  // Else nothing was broken for anybody.
+  // Otherwise the faults had no effect.
   expect(retried).toBeGreaterThan(10);
   expect(cuts).toBeGreaterThan(10);
   expect(ballots).toBeGreaterThan(1_000);

@@ -1,4 +1,4 @@
-/** What can go wrong, one by one. Each breaks something, sees that votes go on where they must, and makes it whole again. */
+/** The faults. Each breaks something, checks that votes go on if they must, and repairs it. */
 import { expect } from 'vitest';
 import type { Storm } from '../support/storm.ts';
 import type { Instance, World } from './world.ts';
@@ -8,7 +8,7 @@ export interface Scene {
   readonly storm: Storm;
   /** A whole number below. */
   readonly random: (below: number) => number;
-  /** How long what is out of reach stays so, in milliseconds. */
+  /** How long an outage lasts, in milliseconds. */
   readonly outage: { readonly redis: number; readonly postgres: number };
 }
 
@@ -44,7 +44,7 @@ async function rollingRestart({ world, storm }: Scene): Promise<void> {
   expect(storm.mostTries()).toBeLessThanOrEqual(2);
 }
 
-/** M3: no vote waits for Redis, and none is refused for want of it. */
+/** M3: no vote waits for Redis or is refused because Redis is down. */
 async function withoutRedis({ storm }: Scene, breaks: () => Promise<void>): Promise<void> {
   const before = [...storm.refused.values()].reduce((sum, count) => sum + count, 0);
   await breaks();
@@ -98,7 +98,7 @@ async function badMessages(scene: Scene): Promise<void> {
       }
       await world.redisAdmin.publish(channel, Buffer.from([0xff, 0x00, 0xfe]));
     }
-    // What was said is said again, the newest first, when much newer things are known.
+    // Old messages arrive again, the newest first, after much newer ones.
     for (const [channel, message] of overheard.splice(0).reverse()) await world.redisAdmin.publish(channel, message);
   });
   ear.disconnect();

@@ -1,4 +1,4 @@
-/** The long form, for `npm run chaos`: each fault several times, outages that outlast every timeout. */
+/** The long form, for `npm run chaos`: each fault several times, with outages longer than every timeout. */
 import { expect, test } from 'vitest';
 import { FAULTS, type FaultName } from './faults.ts';
 import { runChaos } from './run.ts';

@@ -1,4 +1,4 @@
-/** Storm after storm over one world, with faults in between. After each storm all is counted and compared. */
+/** Runs storms with faults in between. After each storm, counts and compares everything. */
 import { randomFrom } from '../support/random.ts';
 import { startStorm } from '../support/storm.ts';
 import { FAULTS, type FaultName, type Scene } from './faults.ts';
@@ -7,9 +7,9 @@ import { openWorld } from './world.ts';
 export interface ChaosOptions {
   readonly seed: number;
   readonly instances: number;
-  /** Each once, in an order that the seed decides. */
+  /** Each of these once, in an order given by the seed. */
   readonly faults: readonly FaultName[];
-  /** Goes on with any of these until so much time has passed. */
+  /** Then random ones of these, for this many milliseconds. */
   readonly atLeastMs: number;
   /** Faults a storm. */
   readonly perStorm: number;

@@ -1,4 +1,4 @@
-/** What the chaos breaks: instances as processes on a Postgres and a Redis of their own, each behind a stretch of network. */
+/** The system under chaos: instances as processes on their own Postgres and Redis, each behind a faulty network. */
 import { Redis } from 'ioredis';
 import postgres from 'postgres';
 import { freePort } from '../support/ports.ts';
@@ -9,7 +9,7 @@ import { type ServerProcess, spawnServer, TEST_SECRET } from '../support/server.
 
 export interface Instance {
   readonly url: string;
-  /** Whether clients are sent here: it runs, and was not told to stop. */
+  /** Whether clients use this instance: it runs and is not stopping. */
   isUp: boolean;
   start(): Promise<void>;
   end(signal: NodeJS.Signals): ReturnType<ServerProcess['end']>;

@@ -25,7 +25,7 @@ import {
 
 let server: TestServer;
 beforeAll(async () => {
-  // As in a browser: Apollo looks at it to tell errors apart. Node has it from 22 on.
+  // Apollo needs this browser global to tell errors apart. Node has it from 22 on.
   vi.stubGlobal('WebSocket', WebSocket);
   server = await startServer();
 });
@@ -76,7 +76,7 @@ test('polls and choices are normalised by id, and a subscription moves a query t
   expect(await feed.next()).toMatchObject({ ballotCount: 1 });
   expect(await screen.next()).toBe(1);
 
-  // The poll in the payload of a vote of one's own is written over the one in the cache, too.
+  // The poll in the payload of one's own vote also updates the cache.
   feed.stop();
   await client.run<Voted>(VOTE, ballot);
   expect(await screen.next()).toBe(2);
@@ -133,7 +133,7 @@ function open(authorization?: string): Client & { readonly apollo: ApolloClient 
   };
 }
 
-/** Apollo wants to be told which types an interface and a union have: all of the contract, as its documentation has it. */
+/** Apollo needs the possible types of each interface and union, as its documentation says. */
 function possibleTypes(): Record<string, string[]> {
   const schema = buildSchema(readFileSync(join(ROOT, 'schema.graphql'), 'utf8'));
   const types = Object.values(schema.getTypeMap()).filter(isAbstractType);

@@ -1,4 +1,4 @@
-/** EventSource as browsers have it, with plain fetch for the rest: a subscription in a GET, which resumes by itself. */
+/** EventSource as in browsers: a subscription in a GET, which resumes by itself. */
 import { connect, createServer, type Socket } from 'node:net';
 import { EventSource } from 'eventsource';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -29,7 +29,7 @@ test('L2 L3 EventSource resumes by Last-Event-ID: nothing comes twice, nothing n
   const feed = client.watch(poll.id);
   const { version: start } = await feed.next();
 
-  // While it is away, nothing happens: it is sent nothing when it comes back, and then the next.
+  // Nothing happens while it is disconnected: after the reconnect it gets only the next update.
   line.cut();
   await unwatched();
   line.mend();
@@ -39,7 +39,7 @@ test('L2 L3 EventSource resumes by Last-Event-ID: nothing comes twice, nothing n
   expect(await vote()).toBe(start + 1);
   expect(await feed.next()).toMatchObject({ version: start + 1, ballotCount: 1 });
 
-  // While it is away, others vote: it gets what stands then, once.
+  // Others vote while it is disconnected: it gets the current results once.
   line.cut();
   await unwatched();
   await vote();
@@ -49,7 +49,7 @@ test('L2 L3 EventSource resumes by Last-Event-ID: nothing comes twice, nothing n
   expect(await feed.next()).toMatchObject({ version: start + 4, ballotCount: 4 });
   expect(await line.requests.next()).toMatch(new RegExp(`^last-event-id: ${start + 1}\r$`, 'im'));
 
-  // While it is away, the poll is closed: it gets the final results and the end.
+  // The poll closes while it is disconnected: it gets the final results and the end.
   line.cut();
   await unwatched();
   await manage(server.graphql, 'closePoll', poll);
@@ -66,7 +66,7 @@ test('L6 an EventSource that has the final results already is told by a 204 not 
   const feed = client.watch(poll.id);
   const { version } = await feed.next();
   expect(await feed.event()).toEqual({ type: 'complete' });
-  // What the reconnect of a page would send that does not close its EventSource on `complete`.
+  // A page that does not close its EventSource on `complete` reconnects like this.
   const again = await fetch(urlOf(server.graphql, poll.id), {
     headers: { accept: 'text/event-stream', 'last-event-id': String(version) },
   });
@@ -130,14 +130,14 @@ interface Answer {
 
 interface Line extends AsyncDisposable {
   readonly url: string;
-  /** The first bytes of every connection: its request. */
+  /** The first bytes of each connection: its request. */
   readonly requests: Inbox<string>;
   /** Breaks all connections; new ones wait. */
   cut(): void;
   mend(): void;
 }
 
-/** A line to the server that can be cut. */
+/** A TCP relay to the server that a test can cut. */
 async function openLine(url: string): Promise<Line> {
   const { hostname, port } = new URL(url);
   const requests = new Inbox<string>();

@@ -1,4 +1,4 @@
-/** GraphiQL in a real Chromium, used as a newcomer would: by its tabs, its editors and its execute button. */
+/** GraphiQL in a real Chromium, used through its tabs, editors and execute button. */
 import { createServer, type IncomingMessage, request } from 'node:http';
 import type { BrowserContext, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -24,7 +24,7 @@ test('GraphiQL opens with operations that create, watch and vote, and asks no fo
   expect(await page.title()).toBe('Pollcast');
   expect(await page.getByRole('tab').allInnerTexts()).toEqual(['CreatePoll', 'Watch', 'Vote']);
 
-  // What it can load lazily: the schema's documentation, the explorer, the settings.
+  // Open what loads lazily: the schema documentation, the explorer, the settings.
   await page.getByRole('button', { name: 'Show Documentation Explorer' }).click();
   await page.getByText('All Schema Types').waitFor(PATIENCE);
   await page.getByRole('button', { name: 'Show GraphiQL Explorer' }).click();
@@ -54,7 +54,7 @@ test('GraphiQL is the same after a reload, with nothing touched and in another t
   expect(await page.getByRole('tab').allInnerTexts()).toEqual(['CreatePoll', 'Watch', 'Vote']);
   expect(await variablesIn(page)).toMatchObject({ input: { question: 'Tabs or spaces?' } });
   await openTab(page, 'Watch');
-  // It keeps what it shows in its storage, a moment after the change.
+  // GraphiQL writes its state to the storage shortly after a change.
   const stored = () => page.evaluate(() => localStorage.getItem('graphiql:variables'));
   await expect.poll(stored, PATIENCE).toContain('pollId');
   await loaded(page, () => page.reload());
@@ -74,7 +74,7 @@ test('L1 L6 a newcomer creates, watches and votes in GraphiQL by filling in the 
   const poll = pollIn(await shown(creating));
   expect(await results(server.graphql, poll.id)).toMatchObject({ version: 1, ballotCount: 0 });
 
-  // A running subscription ends when its tab is left, so watching takes a page of its own.
+  // A subscription ends when its tab loses focus, so the watcher gets its own page.
   const watching = await visitor.open('Watch');
   await fill(watching, 'Variables', JSON.stringify({ pollId: poll.id }));
   await execute(watching);
@@ -170,12 +170,12 @@ test('V2 a browser has one ballot also where it sends no Sec-Fetch headers: on p
 
 interface Visitor extends AsyncDisposable {
   readonly context: BrowserContext;
-  /** Everything that the pages asked for, WebSockets too. */
+  /** All requests of the pages, WebSockets included. */
   readonly urls: string[];
-  /** What the pages reported as errors. */
+  /** The errors that the pages reported. */
   readonly problems: string[];
   foreign(): string[];
-  /** GraphiQL in a page of its own, ready, with this tab on top. */
+  /** Opens GraphiQL in a new page with this tab selected. */
   open(tab?: 'Watch' | 'Vote'): Promise<Page>;
 }
 
@@ -208,7 +208,7 @@ async function openContext(options: { proxy?: { server: string } } = {}): Promis
   };
 }
 
-/** Loads GraphiQL, and waits until it is ready: the schema is there, and the editors are. */
+/** Loads GraphiQL and waits for its schema and its editors. */
 async function loaded(page: Page, load: () => Promise<unknown>): Promise<void> {
   const introspected = page.waitForResponse((answer) => answer.request().method() === 'POST', PATIENCE);
   await load();
@@ -216,11 +216,11 @@ async function loaded(page: Page, load: () => Promise<unknown>): Promise<void> {
   for (const pane of ['Operation Editor', 'Variables', 'Result Window']) await linesOf(page, pane).waitFor(PATIENCE);
 }
 
-/** By the keyboard: a tab of a page just loaded jumps aside under the mouse, and the click is lost. */
+/** Uses the keyboard: tabs of a freshly loaded page move under the mouse and lose clicks. */
 async function openTab(page: Page, tab: 'Watch' | 'Vote'): Promise<void> {
   await tabButton(page, tab).press('Enter');
   await page.getByRole('tab', { name: tab, selected: true }).waitFor(PATIENCE);
-  // It knows the name of the operation a moment after it shows it, and says so in the address.
+  // The URL shows the operation name once GraphiQL knows it.
   await page.waitForURL((url) => url.searchParams.get('query')?.includes(` ${tab}(`) === true, PATIENCE);
 }
 
@@ -239,7 +239,7 @@ async function voteInPage(page: Page, poll: TestPoll, choice: number): Promise<v
   await execute(page);
 }
 
-/** Puts `text`, one line, in the place of all that is in the editor. In more, the editor closes brackets by itself. */
+/** Replaces the content of the editor by one line: with several lines it closes brackets by itself. */
 async function fill(page: Page, editor: 'Operation Editor' | 'Variables', text: string): Promise<void> {
   await linesOf(page, editor).click();
   await page.keyboard.press('ControlOrMeta+A');
@@ -250,7 +250,7 @@ async function fill(page: Page, editor: 'Operation Editor' | 'Variables', text: 
 const shown = (page: Page): Promise<unknown> => readJson(page, 'Result Window');
 const variablesIn = (page: Page): Promise<unknown> => readJson(page, 'Variables');
 
-/** What the pane shows, line by line from the top; as text where that is not JSON. */
+/** The content of the pane: parsed JSON, or the text. */
 async function readJson(page: Page, pane: string): Promise<unknown> {
   const lines = await linesOf(page, pane)
     .locator('.view-line')
@@ -292,11 +292,11 @@ interface Answered {
 interface Network extends AsyncDisposable {
   readonly origin: string;
   readonly proxy: string;
-  /** The Sec-Fetch headers that came by. */
+  /** The Sec-Fetch headers that the proxy saw. */
   readonly fetchHeaders: string[];
 }
 
-/** A name for the server that browsers do not trust as they trust loopback: everything goes through a proxy. */
+/** Serves under a name that is not loopback, through a proxy: browsers trust loopback more. */
 async function openNetwork(): Promise<Network> {
   const fetchHeaders: string[] = [];
   const proxy = createServer((asked, answer) => {

@@ -1,4 +1,4 @@
-/** What every client does here: create a poll, watch it, vote, close it. A test file says how its client does each. */
+/** The steps that each client library is tested with: create a poll, watch, vote, close. */
 import { expect } from 'vitest';
 import { RESULTS, type ResultsAnswer } from '../support/api.ts';
 import { type Event, Inbox } from '../support/peers.ts';
@@ -71,10 +71,10 @@ export interface Client extends AsyncDisposable {
   watch(pollId: string): Feed;
 }
 
-/** Starts a client, as somebody who bears this `Authorization` or nobody in particular. */
+/** Starts a client with this `Authorization`, or without one. */
 export type Open = (authorization?: string) => Client;
 
-/** What a subscription brings, in order. */
+/** The events of a subscription, in order. */
 export class Feed {
   private readonly inbox = new Inbox<Event>();
   readonly versions: number[] = [];
@@ -115,7 +115,7 @@ export class Feed {
   }
 }
 
-/** L1, L2 and L6 as a client sees them: first what stands, then every vote, then the final results and the end. */
+/** L1, L2, L6: the current results, then each vote, then the final results and the end. */
 export async function createVoteAndWatch(open: Open): Promise<void> {
   await using visitor = open();
   const { createPoll } = await visitor.run<Created>(CREATE, {
@@ -142,7 +142,7 @@ export async function createVoteAndWatch(open: Open): Promise<void> {
     ],
   });
 
-  // The same again, by the token that came with the receipt: nothing changes, so nothing is sent.
+  // The same vote again with the token of the receipt: nothing changes, so nothing is sent.
   const input = { pollId: poll.id, choiceIds: [coffee], voterToken: castVote.voterToken };
   const again = await visitor.run<Voted>(VOTE, { input });
   expect(again.castVote).toMatchObject({ receipt: { ...castVote.receipt, outcome: 'UNCHANGED' } });
@@ -162,7 +162,7 @@ export async function createVoteAndWatch(open: Open): Promise<void> {
   expect(asked.poll).toMatchObject({ ...poll, status: 'CLOSED', results: { isFinal: true, ballotCount: 1 } });
 }
 
-/** L7 as a client sees it. */
+/** L7: the subscription fails when it starts. */
 export async function watchNothing(open: Open): Promise<void> {
   await using visitor = open();
   const feed = visitor.watch('nothing');

@@ -1,4 +1,4 @@
-/** The plain endpoints as a stranger uses them: `curl`, and `EventSource` in a real browser. */
+/** The plain endpoints, used by `curl` and by `EventSource` in a real browser. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -47,7 +47,7 @@ test('L6 EventSource in Chromium watches, and after the end it stays away by its
   await page.goto(`${server.url}/healthz`);
   await page.evaluate((id) => {
     const seen: { version: number; isFinal: boolean }[] = [];
-    // As somebody writes it who has not read that `complete` is the time to close.
+    // This page does not close its EventSource on `complete`.
     const source = new EventSource(`/polls/${id}/stream`);
     source.addEventListener('results', ({ data }) => seen.push(JSON.parse(data)));
     Object.assign(window, { seen, source });
@@ -58,7 +58,7 @@ test('L6 EventSource in Chromium watches, and after the end it stays away by its
   await castVote(server.graphql, { pollId: poll.id, choiceIds: [poll.choiceIds[0]] });
   await eventually(async () => (await versions()).length === 2, 'the second');
   await manage(server.graphql, 'closePoll', poll);
-  // It comes back once, with its last id, and is told by the 204 that there is no more.
+  // It reconnects once with its last id, and the 204 ends it.
   await eventually(
     () => page.evaluate(() => (Reflect.get(window, 'source') as EventSource).readyState === EventSource.CLOSED),
     'it has given up',

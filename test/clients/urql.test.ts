@@ -49,7 +49,7 @@ function overWebSocket(authorization?: string): Client {
     connectionParams: { authorization },
     retryAttempts: 0,
   });
-  // As urql's documentation has it, but for `next`, which its types want with exactOptionalPropertyTypes.
+  // As in urql's documentation, except `next`: its types need it with exactOptionalPropertyTypes.
   const exchange = subscriptionExchange({
     forwardSubscription: ({ query = '', variables }) => ({
       subscribe: (sink) => ({

@@ -1,4 +1,4 @@
-/** Dockerfile and compose.yaml agree with the product and with each other, as far as can be seen without a daemon. */
+/** Dockerfile and compose.yaml agree with the product and with each other; no Docker daemon is needed. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -23,7 +23,7 @@ test('the environment of compose.yaml is one that Pollcast starts with', () => {
   expect(Object.keys(env)).toEqual(['DATABASE_URL', 'REDIS_URL', 'SECRET', 'TRUSTED_PROXIES', 'DRAIN_MS']);
   const config = readConfig(env);
   const grace = Number(/stop_grace_period: (\d+)s\n {2}ulimits/.exec(compose)?.[1]) * 1_000;
-  // Answers and commits have 15 s and more after the drain.
+  // Responses and commits get at least 15 s after the drain.
   expect(grace).toBeGreaterThanOrEqual(config.drainMs + 30_000);
   expect(compose).toContain(`subnet: ${env.TRUSTED_PROXIES}`);
 });

@@ -50,7 +50,7 @@ describe('M1 through nginx', () => {
     const poll = await createPoll(graphql);
     await using client = await open(nginx.url, poll.id);
     expect(await client.next()).toMatchObject({ type: 'results', results: { ballotCount: 0 } });
-    // The next vote is cast only when the last one was seen: nothing gathers in a buffer on the way.
+    // Each vote waits until the watcher has seen the last one: nothing may stay in a buffer.
     for (let count = 1; count <= 3; count++) {
       await vote(poll, count);
       expect(await client.next()).toMatchObject({ type: 'results', results: { ballotCount: count } });
@@ -85,7 +85,7 @@ describe('M1 through nginx', () => {
     };
     const url = `${nginx.url}/polls/${poll.id}/results?afterVersion=${version}&waitMs=25000`;
     const held = [fetch(url), fetch(url), fetch(url)];
-    // Three at the instances, for one and the same URL.
+    // The instances saw three requests for the same URL.
     await eventually(async () => (await waiting()) === 3, 'all three wait');
     const { receipt } = await vote(poll);
     for (const answer of await Promise.all(held)) {
@@ -105,7 +105,7 @@ describe('M1 through nginx', () => {
       const text = await answer.text();
       return { status, cache: answer.headers.get('pollcast-cache'), etag: answer.headers.get('etag'), text };
     };
-    // The cache reckons in whole seconds: both within one, in one of a few tries.
+    // The cache counts whole seconds: retry until both requests fall into one.
     await eventually(async () => {
       const first = await poke();
       await vote(poll, 1, `${instances[0]?.url}/graphql`);
@@ -209,7 +209,7 @@ describe('M1 through nginx', () => {
 });
 
 describe('what an instance gets to see', () => {
-  /** An instance that writes down what it is asked, and answers as told. */
+  /** A fake instance that records requests and answers as the test says. */
   async function openEcho(answer: (request: IncomingMessage) => string | null) {
     const requests: IncomingMessage[] = [];
     const server = createServer({ keepAliveTimeout: 72_000 }, (request, response) => {

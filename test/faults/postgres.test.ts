@@ -14,7 +14,7 @@ import { type ServerProcess, spawnServer, TEST_SECRET } from '../support/server.
 import { type Storm, startStorm } from '../support/storm.ts';
 
 const CLEAR = 'UNAVAILABLE: The database does not answer at the moment; try again.';
-/** Instead of 10 s, so that a test sees a statement that is given up. */
+/** Shorter than the default of 10 s, so that the test sees a statement time out. */
 const STATEMENT_MS = 1_500;
 
 let server: PostgresServer;
@@ -41,7 +41,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await admin.end({ timeout: 1 });
   for (const instance of instances) {
-    // The same processes lived through all of it.
+    // The same processes survived all faults.
     expect(instance.child.exitCode).toBeNull();
     expect(await instance.end('SIGTERM')).toEqual({ code: 0, signal: null });
   }
@@ -115,7 +115,7 @@ describe('M4 V1 V3 L2 L3', { timeout: 120_000 }, () => {
   test('it is out of reach: packets vanish, votes are refused and do not hang', async () => {
     await using voting = await storm();
     proxy.swallow();
-    // At first when their statements are given up, then at once.
+    // First when their statements time out, later at once.
     await voting.moreRefused(200);
     expect([...voting.refused.keys()]).toEqual([CLEAR]);
     proxy.heal();
@@ -133,17 +133,17 @@ describe('M4 V1 V3 L2 L3', { timeout: 120_000 }, () => {
           castVote(graphql, { pollId: poll.id, choiceIds: [poll.choiceIds[choice]], voterToken }),
         ),
       );
-    // So that the statement is prepared, and a vote goes out in one piece.
+    // Prepare the statement first, so that a vote goes out in one piece.
     await castVote(graphql, { pollId: poll.id, choiceIds: [poll.choiceIds[2]] });
     proxy.swallow();
     expect((await cast(0)).map(({ status }) => status)).toEqual(voters.map(() => 'rejected'));
     proxy.healNew();
     await ready(instances[0]?.url);
     expect((await cast(1)).map(({ status }) => status)).toEqual(voters.map(() => 'fulfilled'));
-    // What was sent on the old connections arrives now, or never.
+    // Data on the old connections arrives now or never.
     proxy.heal();
     await expect.poll(() => proxy.holding).toBe(0);
-    // A vote on the same poll goes last: it waits for whatever is at work on it.
+    // A vote on the same poll comes last: it waits for locks on the poll.
     await castVote(graphql, { pollId: poll.id, choiceIds: [poll.choiceIds[3]] });
     expect((await results(graphql, poll.id)).tallies.map(({ votes }) => votes)).toEqual([0, 20, 1, 1]);
   });
@@ -172,10 +172,10 @@ describe('M4 V1 V3 L2 L3', { timeout: 120_000 }, () => {
       return Number(row?.n);
     };
     const before = await deadlocks();
-    // Against the order that the instances keep: a batch that has the lower poll waits for the higher one.
+    // Lock in the opposite order to the instances, so that a batch with the lower poll waits for the higher one.
     const provoke = () =>
       sql.begin(async (tx) => {
-        // The others are to find it, so that they are its victims.
+        // The other sessions must detect the deadlock, so that they are its victims.
         await tx`SET LOCAL deadlock_timeout = '1min'`;
         const [{ pid } = {}] = await tx`SELECT pg_backend_pid() AS pid`;
         await tx`SELECT id FROM polls WHERE id = ${high ?? ''} FOR UPDATE`;

@@ -1,4 +1,4 @@
-/** M5: a server that is stopped under load finishes what it took, sends everybody away in peace, and leaves. */
+/** M5: a server that stops under load finishes the accepted votes, closes all connections and exits. */
 import { get, Agent as HttpAgent, request } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
@@ -46,7 +46,7 @@ function ask(url: string, agent: HttpAgent, body?: unknown) {
   });
 }
 
-/** A voter on a WebSocket: votes one after the other, each answered or cut off. */
+/** A voter on a WebSocket who votes one after the other. */
 async function socketVoter(graphql: string) {
   const socket = new WebSocket(graphql.replace('http', 'ws'), 'graphql-transport-ws');
   socket.on('error', () => {});
@@ -77,11 +77,11 @@ async function socketVoter(graphql: string) {
   };
 }
 
-/** In how many different hundredths of a second: of twenty spread over a second, twenty; a busy machine sees some together. */
+/** The number of different hundredths of a second. Twenty closes over a second give up to twenty. */
 const moments = (ends: readonly { readonly at: number }[]): number =>
   new Set(ends.map(({ at }) => Math.floor(at / 10))).size;
 
-/** Of twenty in a second, the last is due 50 ms before its end; a busy machine is only later. */
+/** Of twenty closes in a second, the last is due 50 ms before the end. A busy machine is only later. */
 const lastOf = (ends: readonly { readonly at: number }[]): number => Math.max(...ends.map(({ at }) => at));
 
 const code = (server: ServerProcess, signal: NodeJS.Signals) => server.end(signal).then((end) => end.code);
@@ -118,7 +118,7 @@ describe('draining', { timeout: 120_000 }, () => {
           const answer = await ask(graphql, agent, { query: CAST, variables: { input: inputOf(token) } });
           note(token, JSON.parse(answer.body));
         } catch {
-          // Its connections are closed and no new one is taken.
+          // The connections are closed and no new one is accepted.
           return;
         }
       }
@@ -139,16 +139,16 @@ describe('draining', { timeout: 120_000 }, () => {
     expect(await ended).toBe(0);
     const during = [...receipts.values()].filter((id) => id !== null).length - before;
 
-    // Votes still came in, and were answered, on the connections that were open.
+    // Votes on open connections were still answered.
     expect(during).toBeGreaterThan(100);
     expect(refused).toEqual([]);
-    // All said goodbye, one after the other.
+    // All were closed, one after the other.
     const closes = await Promise.all(sockets.map(({ closed }) => closed));
     expect(closes.map((close) => close.code)).toEqual(sockets.map(() => 1001));
     expect(moments(closes)).toBeGreaterThan(6);
     expect(lastOf(closes) - stopped).toBeGreaterThan(900);
 
-    // Nothing acknowledged is lost, and what was not is sent again elsewhere.
+    // No acknowledged vote is lost; the others are sent again to another instance.
     for (const [token, id] of receipts) {
       const again = await castVote(`${other.url}/graphql`, inputOf(token));
       if (id !== null) expect(again.receipt).toMatchObject({ id, outcome: 'UNCHANGED' });
@@ -183,7 +183,7 @@ describe('draining', { timeout: 120_000 }, () => {
       body: '{"status":"draining"}',
     });
     await expect(ask(`${server.url}/healthz`, new HttpAgent())).rejects.toThrow(/ECONNREFUSED/);
-    // No WebSocket any more on a connection that was kept open.
+    // An upgrade on a kept connection is refused.
     const upgrade = new Promise((resolve) => {
       const headers = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' };
       get(graphql, { agent: upgrading, headers }, (response) => resolve(response.statusCode));
@@ -193,7 +193,7 @@ describe('draining', { timeout: 120_000 }, () => {
     const vote = await ask(graphql, voting, { query: CAST, variables: { input } });
     expect(vote).toMatchObject({ status: 200, connection: 'close' });
     expect(vote.body).toContain('RECORDED');
-    // One of the two was sent away at once; the other still hears of it.
+    // One of the two was closed at once; the other still gets the update.
     const events = await Promise.all([watching.event(), second.event()]);
     expect(events).toContainEqual({ type: 'closed', code: 1001 });
     expect(events.filter(({ type }) => type === 'next')).toMatchObject([{ results: { ballotCount: 1 } }]);
@@ -231,7 +231,7 @@ describe('draining', { timeout: 120_000 }, () => {
     const ends = await Promise.all(streams.map((stream) => stream.ended));
     expect(await ended).toBe(0);
     const pauses = ends.map(({ text }) => {
-      // The first one was said when it opened.
+      // The first `retry:` came when the stream opened.
       const [, pause] = [...text.matchAll(/^retry: (\d+)$/gm)].map(([, ms]) => Number(ms));
       expect(text).not.toContain('event: complete');
       return pause ?? 0;
@@ -260,7 +260,7 @@ describe('draining', { timeout: 120_000 }, () => {
     const ended = code(server, 'SIGTERM');
     await eventually(() => server.output().includes('SIGTERM'), 'it has heard');
     for (const peer of peers) await peer[Symbol.asyncDispose]();
-    // What fetch keeps open is told to close with its next answer.
+    // The next response closes the connection that fetch keeps open.
     await fetch(`${server.url}/healthz`).catch(() => {});
     expect(await ended).toBe(0);
   });

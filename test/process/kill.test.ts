@@ -1,4 +1,4 @@
-/** kill -9 in the middle of a flood of votes: every acknowledged vote is there, none twice, and the server starts again by itself. */
+/** kill -9 during a flood of votes: each acknowledged vote is there once, and the server restarts. */
 import { expect, test } from 'vitest';
 import { makeVoterKeys } from '../../src/identity/voter-keys.ts';
 import { castVote, createPoll, results } from '../support/api.ts';
@@ -33,7 +33,7 @@ test.concurrent.each(BACKENDS)(
           everybody.add(token);
           const answer = await cast(graphql, token).catch(() => null);
           if (answer !== null) receipts.set(token, answer.receipt.id);
-          // A different moment of the batch each time.
+          // Kill at a different moment of the batch each time.
           if ([...receipts.values()].filter((id) => id !== null).length >= 20 + kill * 5 && !killed) {
             killed = true;
             expect(await server.end('SIGKILL')).toEqual({ code: null, signal: 'SIGKILL' });

@@ -43,7 +43,7 @@ function childrenOf(pid: number | undefined): number[] {
     .map(Number);
 }
 
-/** One process, which must be there: 0 would be all of ours. */
+/** Sends a signal to one existing process: pid 0 would be the whole process group. */
 function kill(pid: number | undefined, signal: NodeJS.Signals): void {
   if (!pid) throw new Error('There is no such worker.');
   process.kill(pid, signal);
@@ -51,17 +51,17 @@ function kill(pid: number | undefined, signal: NodeJS.Signals): void {
 
 const isAlive = (pid: number): boolean => {
   try {
-    // A zombie has left; only its parent has not looked yet.
+    // A zombie has exited; its parent has not collected it yet.
     return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
   } catch {
     return false;
   }
 };
 
-/** On a connection of its own, which goes to the next worker in turn. */
+/** Uses a new connection, which goes to the next worker in turn. */
 async function page(url: string): Promise<ReadonlyMap<string, number>> {
   const answer = await fetch(`${url}/metrics`, { headers: { connection: 'close' } }).catch(() => null);
-  // The worker that was asked may be killed just then.
+  // The worker may be killed at that moment.
   return answer === null ? new Map() : readSamples(await answer.text());
 }
 
@@ -88,7 +88,7 @@ describe('workers', { timeout: 120_000 }, () => {
     const poll = await createPoll(graphql);
     const voters = makeVoterKeys(TEST_SECRET);
     const tokens = Array.from({ length: 300 }, () => voters.issue().token);
-    // Each on a connection of its own, so that all workers have their share; each twice, and the second one elsewhere.
+    // Each vote uses a new connection, so that all workers get some. Each is sent twice, to two workers.
     const castAll = () =>
       Promise.all(
         tokens.map((voterToken, n) =>
@@ -137,7 +137,7 @@ describe('workers', { timeout: 120_000 }, () => {
     });
     const acknowledged = () => [...receipts.values()].filter((id) => id !== null).length;
     await eventually(() => acknowledged() > 100, 'votes flood in');
-    // Six times, so that some die with a connection in their hands: no client may wait for ever.
+    // Six times, so that some workers die while they receive a connection: no client may wait for ever.
     for (let death = 1; death <= 6; death++) {
       const workers = childrenOf(server.child.pid);
       kill(workers[death % 3], 'SIGKILL');
@@ -201,7 +201,7 @@ describe('workers', { timeout: 120_000 }, () => {
         });
         socket.on('unexpected-response', (_, answer) => resolve(answer.statusCode ?? 0));
       });
-    // They go to the workers in turn: counted by each alone, all of these would find a place.
+    // Connections go to the workers in turn: if each worker counted alone, all would be accepted.
     for (let count = 0; count < 12; count++) {
       expect(await knock()).toBe(101);
       await eventually(async () => (await taken()) === open.length, 'it is told');
@@ -224,7 +224,7 @@ describe('workers', { timeout: 120_000 }, () => {
     const poll = await createPoll(graphql);
     const peers = await Promise.all(Array.from({ length: 9 }, () => overWebSocket(graphql, { pollId: poll.id })));
     for (const peer of peers) await peer.next();
-    // From the terminal it would reach the workers, too.
+    // A terminal sends the signal to the workers too.
     for (const pid of workers) kill(pid, 'SIGINT');
     expect(await server.end('SIGINT')).toEqual({ code: 0, signal: null });
     for (const peer of peers) expect(await peer.event()).toEqual({ type: 'closed', code: 1001 });

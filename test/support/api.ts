@@ -21,7 +21,7 @@ export async function operate(
   return answer;
 }
 
-/** The one field of the answer; fails the test on GraphQL errors. */
+/** The only field of the response. Fails the test on GraphQL errors. */
 export async function ask<T = Record<string, never>>(
   graphql: string,
   query: string,

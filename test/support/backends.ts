@@ -26,7 +26,7 @@ export const BACKENDS: readonly (readonly [name: string, open: () => Promise<Bac
   ],
 ];
 
-/** One server for all tests of a block, told to `use` when it runs; at the end its tallies equal a recount (V6). */
+/** One server for all tests of a block. At the end its tallies must equal a recount (V6). */
 export function serveOn(
   open: () => Promise<Backend>,
   use: (server: TestServer, backend: Backend) => void,

@@ -11,7 +11,7 @@ const ARGS = [
   '--disable-sync',
 ];
 
-/** A headless browser with a profile of its own; disposing closes it and its pages. */
+/** A headless browser with its own profile. Disposing closes it and its pages. */
 export async function launchChromium(): Promise<AsyncDisposable & { readonly browser: Browser }> {
   const browser = await chromium.launch({ executablePath: requireProgram('chromium'), args: ARGS });
   return { browser, [Symbol.asyncDispose]: () => browser.close() };

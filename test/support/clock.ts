@@ -2,7 +2,7 @@
 import type { Clock, Stop } from '../../src/ports/clock.ts';
 
 export interface ManualClock extends Clock {
-  /** Moves time on, running what falls due on the way, in its order; what repeats runs once, as after a sleep. */
+  /** Advances the time and runs the due timers in order. A repeating timer runs once, as after a sleep. */
   advance(ms: number): void;
 }
 
@@ -20,7 +20,7 @@ export function manualClock(startMs = Date.UTC(2026, 10, 22, 18)): ManualClock {
   return {
     now: () => now,
     after(ms, run) {
-      // What is due already runs after the turn that asked for it, as a real timer does.
+      // Like a real timer: a timer of 0 ms runs after the current turn.
       if (ms <= 0) {
         const soon = setImmediate(run);
         return () => clearImmediate(soon);

@@ -1,4 +1,4 @@
-/** Once before all tests: the programs are here, one Postgres runs for those tests that break nothing, and PGlite's files are made. */
+/** Runs once before all tests: finds or installs programs, starts a shared Postgres and makes PGlite's files. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ declare module 'vitest' {
   }
 }
 
-/** However the run ends, nothing stays: on an exit without teardown, the server's guardian stops it (programs.ts). */
+/** If the run exits without teardown, the guardian process stops the server (programs.ts). */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   ensurePrograms();
   const server = testDatabases() ?? (await startPostgres());

@@ -1,4 +1,4 @@
-/** Real time that a test can move on at once: what is due by then happens in that moment. */
+/** Real time plus an offset that a test can raise: `pass()` runs the timers that fall due. */
 
 import { systemClock } from '../../src/ops/clock.ts';
 import type { Clock } from '../../src/ports/clock.ts';

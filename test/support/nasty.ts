@@ -1,6 +1,6 @@
-/** Values that break what trusts its input. None holds a word that `leaks` looks for, or an echo would be taken for a leak. */
+/** Hostile input values. None contains a word that `leaks` looks for, or its echo would count as a leak. */
 
-/** In a body this string stands for what comes after the colon, which JSON.stringify would not write: `1e999`. */
+/** Placeholder for JSON that JSON.stringify cannot write, such as `1e999`: the text after the colon. */
 export const raw = (json: string): string => `raw:${json}`;
 
 export function withRaw(body: string): string {
@@ -100,7 +100,7 @@ export const NASTY_DATES: readonly (string | number)[] = [
   0,
 ];
 
-/** What nobody may be shown: stacks, paths, names of classes, words of the database. */
+/** What no response may contain: stacks, paths, class names, words of the database. */
 const LEAKS: readonly RegExp[] = [
   /\n\s+at .+[:(]/,
   /\\n\s+at /,

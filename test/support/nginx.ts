@@ -1,4 +1,4 @@
-/** nginx with deploy/nginx.conf itself, in a folder that goes away. */
+/** Starts nginx with the shipped deploy/nginx.conf in a temporary folder. */
 import { execFileSync } from 'node:child_process';
 import { chownSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ export interface NginxServer extends AsyncDisposable {
   readonly url: string;
 }
 
-/** In front of `instances`, by their URLs. `tls`: as the file says it is done, with a certificate of its own. */
+/** In front of the URLs in `instances`. `tls`: enabled as the file says, with a new certificate. */
 export async function startNginx(instances: readonly string[], tls = false): Promise<NginxServer> {
   const program = requireProgram('nginx');
   const user = unprivilegedUser();
@@ -30,7 +30,7 @@ export async function startNginx(instances: readonly string[], tls = false): Pro
     }
     const own = `daemon off; pid ${sandbox.folder}/nginx.pid;`;
     sandbox.start(program, ['-p', sandbox.folder, '-c', file, '-e', 'stderr', '-g', own]);
-    // Whatever it answers, it listens.
+    // Any response shows that it listens.
     await sandbox.ready(() => fetch(`http://127.0.0.1:${port}/metrics`));
   } catch (error) {
     await sandbox[Symbol.asyncDispose]();
@@ -39,7 +39,7 @@ export async function startNginx(instances: readonly string[], tls = false): Pro
   return { url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}`, [Symbol.asyncDispose]: sandbox[Symbol.asyncDispose] };
 }
 
-/** The shipped file with the lines rewritten that differ from machine to machine; each must be there. */
+/** Rewrites the lines of the shipped file that depend on the machine. Each must exist. */
 function render(folder: string, instances: readonly string[], port: number, tls: boolean): string {
   let text = readFileSync(join(ROOT, 'deploy/nginx.conf'), 'utf8');
   const replace = (what: RegExp, by: string): void => {
@@ -48,7 +48,7 @@ function render(folder: string, instances: readonly string[], port: number, tls:
   };
   const servers = instances.map((url) => `server ${new URL(url).host} fail_timeout=2s;`);
   replace(/( +server pollcast-\d:4000 resolve fail_timeout=2s;\n)+/, `${servers.join('\n')}\n`);
-  // What Debian's nginx does not know yet.
+  // Debian's nginx is older and does not know these directives.
   replace(/ +resolver 127\.0\.0\.11 valid=5s;\n/, '');
   replace(/\/var\/cache\/nginx\//g, `${folder}/`);
   const unused = ['fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`);

@@ -31,7 +31,7 @@ export interface KnownPoll {
   readonly codes: readonly string[];
 }
 
-/** What is there to be asked for. */
+/** The ids and tokens that the operations use. */
 export interface World {
   readonly polls: KnownPoll[];
   readonly voterTokens: readonly string[];
@@ -42,19 +42,19 @@ export interface Operation {
   readonly type: 'query' | 'mutation' | 'subscription';
   readonly query: string;
   readonly variables: Readonly<Record<string, unknown>>;
-  /** The poll that it is about, where it is about one that is there. */
+  /** The poll that the operation names, if that poll exists. */
   readonly poll: KnownPoll;
   readonly mood: Mood;
 }
 
 type Mood = 'good' | 'odd' | 'wild';
 
-/** Of a hundred values, how many are not in order. */
+/** How many values of a hundred are invalid. */
 const BAD: Record<Mood, number> = { good: 0, odd: 8, wild: 40 };
-/** Mutations that take a poll away: rarely in order, or there would soon be none. */
+/** Mutations that delete or close a poll: mostly invalid, or no poll would be left. */
 const ENDING = new Set(['deletePoll', 'closePoll', 'resetPoll']);
 
-/** An enum value, which is no string where it is written as a literal. */
+/** An enum value. As a literal it is written without quotes. */
 class EnumValue {
   readonly name: string;
   constructor(name: string) {
@@ -166,12 +166,12 @@ export function operationFrom(schema: GraphQLSchema, random: (below: number) => 
     if (chance(70)) return `... on ${of.name}${directive()} { ${select(of, depth)} }`;
     const fragment = `F${++names}`;
     const set = select(of, depth);
-    // One in its own circle, now and then.
+    // Some fragments spread themselves.
     fragments.push(`fragment ${fragment} on ${of.name} { ${set} ${bad() && chance(20) ? `...${fragment}` : ''} }`);
     return `...${fragment}${directive()}`;
   }
 
-  /** A value as a literal, or as a variable that is declared and given. */
+  /** A value, as a literal or as a variable with its declaration. */
   function written(of: GraphQLInputType | { readonly kind: 'condition' }, arg: string, field: string): string {
     const given = 'kind' in of ? chance(70) : value(of, arg, field);
     if (chance(45)) return literal(given);
@@ -244,7 +244,7 @@ export function operationFrom(schema: GraphQLSchema, random: (below: number) => 
     }
   }
 
-  /** Of any type, whatever is asked for. */
+  /** A value of any type, also a wrong one. */
   function anything(at: string, depth: number): unknown {
     switch (random(9)) {
       case 0:
@@ -256,7 +256,7 @@ export function operationFrom(schema: GraphQLSchema, random: (below: number) => 
       case 3:
       case 4: {
         const number = pick(NASTY_NUMBERS);
-        // Whoever waits in order waits for half a minute.
+        // A valid `waitMs` would wait for half a minute.
         return at === 'waitMs' && typeof number === 'number' && number > 30 ? number + 30_001 : number;
       }
       case 5:

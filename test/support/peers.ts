@@ -11,7 +11,7 @@ interface Waiting<T> {
   readonly fail: (error: Error) => void;
 }
 
-/** What arrives, in order; whoever waits for more than is there waits at most `PATIENCE_MS`, or as long as it says. */
+/** A queue of what arrives. `next()` waits at most `PATIENCE_MS`, or as long as its argument says. */
 export class Inbox<T> {
   private readonly items: T[] = [];
   private readonly waiting: Waiting<T>[] = [];
@@ -23,7 +23,7 @@ export class Inbox<T> {
     else first.take(item);
   }
 
-  /** Nothing more will arrive: whoever waits is told why. */
+  /** Nothing more will arrive: rejects all that wait, with the reason. */
   fail(error: Error): void {
     this.broken = error;
     for (const { fail } of this.waiting.splice(0)) fail(error);
@@ -126,10 +126,10 @@ function peer(inbox: Inbox<Event>, controls: Pick<Peer, 'pause' | 'resume'>, clo
   };
 }
 
-/** `who`: the headers that say who asks; over WebSocket they go as connection parameters. */
+/** `who`: the credentials as headers. Over a WebSocket they go as connection parameters. */
 export type Connect = (graphql: string, watch: Watch, query?: string, who?: Record<string, string>) => Promise<Peer>;
 
-/** graphql-transport-ws by hand, so that nothing between the socket and the test retries or hides. */
+/** Speaks graphql-transport-ws itself: a client library could retry or hide errors. */
 export const overWebSocket: Connect = async (graphql, watch, query = WATCH, who = {}) => {
   const inbox = new Inbox<Event>();
   const socket = new WebSocket(graphql.replace('http', 'ws'), 'graphql-transport-ws');
@@ -190,7 +190,7 @@ export const overEvents: Connect = async (graphql, watch, query = WATCH, who = {
   );
 };
 
-/** Resolves when `holds` does, looking again after each turn of the loop; gives up after `PATIENCE_MS`. */
+/** Polls `holds` on each turn of the event loop. Rejects after `PATIENCE_MS`. */
 export async function eventually(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
   const end = Date.now() + PATIENCE_MS;
   while (!(await holds())) {

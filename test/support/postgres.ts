@@ -1,4 +1,4 @@
-/** A Postgres of our own, in a folder that goes away, for tests that break it. */
+/** Starts a Postgres in a temporary folder, for tests that break it. */
 import { execFile, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -21,7 +21,7 @@ export interface PostgresServer extends Databases {
   stop(signal?: NodeJS.Signals): Promise<void>;
   /** SIGKILL to the postmaster and all its children at once, as when the machine loses power. */
   kill(): Promise<void>;
-  /** Starts it again with the same data on the same port; stops it before if it runs. */
+  /** Restarts it with the same data on the same port. */
   restart(): Promise<void>;
 }
 
@@ -45,7 +45,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     unix_socket_directories: '',
     max_connections: '200',
     fsync: options.fsync === false ? 'off' : 'on',
-    // Shared memory as files in the data folder, so that a kill leaves none of it on the machine.
+    // Keep shared memory in files of the data folder, so that a kill leaves nothing behind.
     dynamic_shared_memory_type: 'mmap',
     ...options.settings,
   };
@@ -101,7 +101,7 @@ export function testDatabases(): Databases | undefined {
   };
 }
 
-/** Makes a database on the server of `adminUrl`; from template0, the one template that nobody can be connected to. */
+/** Creates a database from template0, the only template without connections. */
 export async function createDatabase(adminUrl: string): Promise<string> {
   const name = `pollcast_test_${randomUUID().replaceAll('-', '')}`;
   await run(adminUrl, `create database ${name} template template0`);
@@ -110,7 +110,7 @@ export async function createDatabase(adminUrl: string): Promise<string> {
   return url.href;
 }
 
-/** Ends the sessions of the database, too. */
+/** Also ends the sessions of the database. */
 export async function dropDatabase(adminUrl: string, databaseUrl: string): Promise<void> {
   const name = new URL(databaseUrl).pathname.slice(1);
   if (!/^pollcast_test_[0-9a-f]{32}$/.test(name)) throw new Error(`${name} was not made by a test`);
@@ -126,7 +126,7 @@ async function run(url: string, statement: string): Promise<void> {
   }
 }
 
-/** Postgres does not run as root: then it runs as whom its package made for it, or as nobody. */
+/** Postgres refuses to run as root: then it runs as its package's user, or as nobody. */
 export function unprivilegedUser(): User | undefined {
   if (process.getuid?.() !== 0) return undefined;
   for (const name of ['postgres', 'nobody']) {

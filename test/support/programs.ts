@@ -1,11 +1,11 @@
-/** The real programs that tests need: found on this machine or installed, run in a folder of their own, never left behind. */
+/** Finds or installs the programs that tests need, and runs each in a folder of its own. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-// A vitest worker outlives a vitest that was killed, and would keep all that it started.
+// A vitest worker outlives a killed vitest and would keep its programs running.
 process.once('disconnect', () => process.exit(1));
 
 const CATALOG = {
@@ -17,7 +17,7 @@ const CATALOG = {
 } as const;
 export type ProgramName = keyof typeof CATALOG;
 
-/** Makes sure of each program, or of its environment variable. Throws the one line that a person must run. */
+/** Ensures that each program or its environment variable exists. Throws the line that a person must run. */
 export function ensurePrograms(
   names: readonly ProgramName[] = ['postgres', 'redis', 'openssl', 'chromium', 'nginx'],
 ): void {
@@ -67,7 +67,7 @@ function install(names: readonly ProgramName[]): void {
   if (process.getuid?.() !== 0 || !fs.existsSync('/etc/debian_version')) throw new Error(line);
   console.log(`Installing what the tests need with apt-get: ${packages.join(' ')}`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  // A failed update is no verdict: a foreign package source may be down while ours are here.
+  // Ignore a failed update: another package source may be down.
   spawnSync('apt-get', ['-qq', 'update'], { env, stdio: 'ignore' });
   const args = ['-qq', 'install', '-y', '--no-install-recommends', ...packages];
   const done = spawnSync('apt-get', args, { env, stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });

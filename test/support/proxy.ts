@@ -1,28 +1,28 @@
-/** A stretch of network in front of a server, for tests that break it: delays, silence, cuts. */
+/** A faulty network in front of a server: delays, silence, resets. */
 import { connect, createServer, type Socket } from 'node:net';
 import { freePort } from './ports.ts';
 
 /** Disposing cuts all connections. */
 export interface TcpProxy extends AsyncDisposable {
-  /** The URL with the proxy in the place of the server. */
+  /** The URL of the server through the proxy. */
   readonly url: string;
   readonly connections: number;
-  /** How many it saw reset, by one side or the other. */
+  /** How many connections either side has reset. */
   readonly resets: number;
-  /** Pieces that are under way, a connection's end counting as one. */
+  /** Pieces in flight; the end of a connection counts as one. */
   readonly holding: number;
-  /** From now on nothing passes and nobody is told, as when a firewall drops packets. New connections get no answer either. */
+  /** Drops everything silently, like a firewall. New connections get no response either. */
   swallow(): void;
   /**
    * All passes again. What was held back arrives, as TCP sends it again, unless its sender reset the connection
    * meanwhile: then it is lost for good, and the other side hears of the reset only now.
    */
   heal(): void;
-  /** New connections pass; those from before stay silent until `heal()`, as TCP waits longer with each try. */
+  /** New connections pass. Earlier ones stay silent until `heal()`, since TCP waits longer with each retry. */
   healNew(): void;
   /** Resets all connections. New ones pass. */
   cut(): void;
-  /** Each piece arrives that much later than before. */
+  /** Delays each piece by this many milliseconds. */
   delay(ms: number): void;
 }
 
@@ -85,7 +85,7 @@ export async function startProxy(serverUrl: string): Promise<TcpProxy> {
   };
 }
 
-/** One connection through the proxy: two directions, each with what is still under way. */
+/** One connection through the proxy: two directions with the pieces in flight. */
 class Line {
   ended: () => unknown = () => {};
   reset: () => unknown = () => {};
@@ -142,7 +142,7 @@ class Line {
       this.pump();
     };
     from.on('data', put);
-    // A goodbye travels like everything else; a reset takes what is under way with it.
+    // A FIN travels behind the data; a reset discards the pieces in flight.
     from.on('end', () => put(null));
     from.on('error', () => {
       pieces.length = 0;

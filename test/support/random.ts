@@ -1,4 +1,4 @@
-/** mulberry32: small, seeded, good enough to shuffle with. */
+/** mulberry32: a small seeded generator, good enough to shuffle with. */
 export function randomFrom(seed: number): (below: number) => number {
   let state = seed >>> 0;
   return (below) => {

@@ -1,4 +1,4 @@
-/** A Redis of our own, in a folder that goes away, for tests that break it. */
+/** Starts a Redis in a temporary folder, for tests that break it. */
 import { execFileSync } from 'node:child_process';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -8,13 +8,13 @@ import { openSandbox, requireProgram } from './programs.ts';
 /** Listens on 127.0.0.1 only and persists nothing; disposing stops it. */
 export interface RedisServer extends AsyncDisposable {
   readonly url: string;
-  /** Where it listens for TLS, and whom to trust then; only with `tls`. */
+  /** The TLS address and the certificate to trust; only with `tls`. */
   readonly tlsUrl: string;
   readonly certificate: string;
   stop(signal?: NodeJS.Signals): Promise<void>;
-  /** SIGKILL: connections break without a goodbye. */
+  /** Sends SIGKILL: connections break without a FIN from Redis itself. */
   kill(): Promise<void>;
-  /** Starts it again, empty, on the same port; stops it before if it runs. */
+  /** Restarts it, empty, on the same port. */
   restart(): Promise<void>;
 }
 
@@ -82,7 +82,7 @@ function ping(port: number): Promise<void> {
     socket.once('error', reject);
     socket.once('data', (answer) => {
       socket.destroy();
-      // That it wants a password is an answer, too.
+      // A request for a password also shows that it runs.
       if (/^(\+PONG|-NOAUTH)/.test(answer.toString())) resolve();
       else reject(new Error(`PING was answered by ${answer.toString()}`));
     });

@@ -1,4 +1,4 @@
-/** A TCP relay in front of a server, for tests in which the server hangs or the line breaks. */
+/** A TCP relay in front of a server, for tests of a hanging server or a broken connection. */
 
 import type { AddressInfo } from 'node:net';
 import { connect, createServer, type Socket } from 'node:net';
@@ -6,7 +6,7 @@ import { connect, createServer, type Socket } from 'node:net';
 export interface Relay extends AsyncDisposable {
   /** The URL of the server, through the relay. */
   readonly url: string;
-  /** Takes connections and bytes, and passes nothing on. */
+  /** Accepts connections and bytes and forwards nothing. */
   hang(): void;
   resume(): void;
 }

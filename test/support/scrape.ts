@@ -1,4 +1,4 @@
-/** What `GET /metrics` says, read as Prometheus reads it. */
+/** Parses `GET /metrics` as Prometheus does. */
 import { expect } from 'vitest';
 
 /** Samples by name with labels, as they stand in the page: `pollcast_votes_total{outcome="recorded"}`. */
@@ -9,7 +9,7 @@ export async function scrape(url: string): Promise<ReadonlyMap<string, number>> 
   return readSamples(await response.text());
 }
 
-/** Fails on whatever Prometheus would not take: a sample without HELP and TYPE before it, a repeated one, no number. */
+/** Fails on what Prometheus refuses: a sample without HELP and TYPE, a repeated sample, not a number. */
 export function readSamples(page: string): ReadonlyMap<string, number> {
   const samples = new Map<string, number>();
   const described = new Set<string>();

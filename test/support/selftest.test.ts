@@ -1,4 +1,4 @@
-/** The support itself: what it starts works, breaks as told, and goes away. */
+/** Tests of the test support: its programs start, fail as asked, and are removed. */
 import { existsSync, readFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -14,7 +14,7 @@ import { startProxy } from './proxy.ts';
 import { startRedis } from './redis.ts';
 
 const SLOW_MS = 60_000;
-// Where the environment names a server to use, its program need not be on this machine.
+// If the environment names a server, the program need not be installed.
 const postgresTest = test.skipIf(findProgram('postgres') === undefined);
 const redisTest = test.skipIf(findProgram('redis') === undefined);
 
@@ -135,7 +135,7 @@ test('a proxy delays, holds back and cuts; what a sender reset meanwhile never a
   await expect.poll(() => proxy.holding).toBe(4);
   leaves.resetAndDestroy();
   await expect.poll(() => proxy.resets).toBe(1);
-  // Whoever comes now gets no answer, and no refusal either.
+  // New connections get no response and no refusal.
   const newcomer = connect(Number(new URL(proxy.url).port), '127.0.0.1');
   newcomer.on('error', () => {});
   await new Promise((resolve) => newcomer.once('connect', resolve));
@@ -159,7 +159,7 @@ test('nginx listens with the shipped configuration, and leaves nothing', { timeo
   {
     await using server = await startNginx(['http://127.0.0.1:9']);
     url = server.url;
-    // Nobody listens at the instance.
+    // No server listens at the instance.
     expect((await fetch(url)).status).toBe(502);
     pids = processTree(process.pid).filter((pid) => !before.includes(pid));
     expect(pids.length).toBeGreaterThan(1);
@@ -179,7 +179,7 @@ test('Chromium opens a page and leaves nothing', { timeout: SLOW_MS }, async () 
     pids = processTree(process.pid).filter((pid) => !before.includes(pid));
     expect(pids.length).toBeGreaterThan(1);
   }
-  // The browser's helpers end on their own, just after it.
+  // The helper processes of the browser exit shortly after it.
   await expect.poll(() => pids.filter(isAlive), { timeout: 10_000 }).toEqual([]);
 });
 

@@ -10,7 +10,7 @@ import { dataFolder, temporaryFolder } from './folders.ts';
 export const ROOT = new URL('../..', import.meta.url).pathname;
 export const TEST_SECRET = 'a secret of the tests, long enough';
 
-/** All that tests do comes from one address; those about limits set their own. */
+/** All tests share one address, so limits are off unless a test sets them. */
 export const NO_LIMITS = {
   VOTE_RATE_LIMIT: '0',
   POLL_CREATION_LIMIT: '0',
@@ -24,7 +24,7 @@ export interface TestServer extends AsyncDisposable {
   readonly graphql: string;
 }
 
-/** The whole app in this process on a free port; an empty PGlite unless `DATABASE_URL` or `DATA_DIR` is given. */
+/** Starts the app in this process on a free port. It uses an empty PGlite unless the environment names a database. */
 export async function startServer(env: Record<string, string> = {}, parts: Parts = {}): Promise<TestServer> {
   const isEmbedded = env.DATABASE_URL === undefined && env.DATA_DIR === undefined;
   const folder = isEmbedded ? dataFolder() : temporaryFolder();
@@ -60,7 +60,7 @@ export interface ServerProcess extends AsyncDisposable {
   end(signal: NodeJS.Signals): Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
 }
 
-/** `node dist/main.js` with only the given environment; resolves when it says where to look, rejects with its output. */
+/** Starts `node dist/main.js` with only this environment. Resolves when it prints its address, rejects with its output. */
 export async function spawnServer(env: Record<string, string>): Promise<ServerProcess> {
   const child = spawn(process.execPath, [join(ROOT, 'dist/main.js')], {
     cwd: env.DATA_DIR ?? tmpdir(),

@@ -16,29 +16,29 @@ import { randomFrom } from './random.ts';
 import { TEST_SECRET } from './server.ts';
 import { TRANSPORTS } from './transports.ts';
 
-/** What a server may need at most to acknowledge or to refuse a vote, whatever is broken. */
+/** The longest time to acknowledge or refuse a vote, in milliseconds, under any fault. */
 const SETTLED_MS = 30_000;
 const AGAIN_MS = 50;
 const POLLS = 2;
 
 export interface StormOptions {
   readonly seed: number;
-  /** The instances to go to now, by their URLs. */
+  /** The URLs of the running instances. */
   readonly instances: () => readonly string[];
-  /** Past everything that is broken on purpose. */
+  /** The same without the faulty network. */
   readonly databaseUrl: string;
   /** How many vote at once over HTTP, and as many over WebSocket. */
   readonly voters?: number;
   /** How many sets of watchers, one a transport in each. */
   readonly watchers?: number;
-  /** Whether a watcher may lose its connection: it comes back with its version, perhaps elsewhere. */
+  /** Whether a watcher may lose its connection. It resumes with its version, perhaps at another instance. */
   readonly mayBeCut?: boolean;
 }
 
 export interface Storm extends AsyncDisposable {
   readonly polls: readonly TestPoll[];
   readonly acknowledged: number;
-  /** What votes were refused with, and how often. `broken` counts connections that ended before an answer. */
+  /** Refusals by kind. `broken` counts connections that ended before a response. */
   readonly refused: ReadonlyMap<string, number>;
   /** Resolves when so many more votes are acknowledged. */
   more(count: number): Promise<void>;
@@ -131,7 +131,7 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
             updates++;
             watcher.last = seen.results;
           }
-          // An EventSource comes back by itself.
+          // An EventSource reconnects by itself.
           cuts += client.returned - returned;
           returned = client.returned;
           if (client.returned > 0 && options.mayBeCut !== true) failures.push(`${name}: lost its connection`);
@@ -155,7 +155,7 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
       };
       ballots.push(ballot);
       await settleBallot(ballot, overHttp);
-      // Sent again, now and then, at any instance: nothing changes.
+      // Sometimes the same vote is sent again, at any instance: the counts must not change.
       if (random(4) === 0) await settleBallot(ballot, overHttp);
     }
   }
@@ -164,7 +164,7 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
     const before = ballot.receiptId;
     let url = '';
     for (let attempt = 1; ; attempt++) {
-      // Again at another one, where there is one.
+      // Retry at another instance if there is one.
       const others = options.instances().filter((each) => each !== url);
       url = pick(others.length > 0 ? others : options.instances());
       tries = Math.max(tries, attempt);
@@ -212,7 +212,7 @@ export async function startStorm(options: StormOptions): Promise<Storm> {
     isVoting = false;
     await Promise.all(voters);
     const url = options.instances()[0];
-    // What went wrong last may still be felt by those that come at once (M4: refused, and well again by itself).
+    // The last fault may still refuse the first requests (M4: the server recovers by itself).
     await eventually(
       () =>
         fetch(`${url}/readyz`).then(
@@ -334,7 +334,7 @@ async function post(url: string, input: object, signal: AbortSignal): Promise<Vo
     body: JSON.stringify({ query: VOTE, variables: { input } }),
     signal,
   });
-  // A proxy that reaches no instance says so in its own words.
+  // A proxy that reaches no instance answers by itself, not in JSON.
   if (response.status === 502 || response.status === 504) return {};
   const payload: VotePayload = await response.json();
   return payload;
@@ -345,7 +345,7 @@ interface WsVoter {
   close(): void | Promise<void>;
 }
 
-/** One connection, opened when it is needed and not retried: a vote whose connection ends is sent again by its voter. */
+/** One lazily opened connection without retries: the voter resends a vote whose connection ended. */
 function makeWsVoter(url: string): WsVoter {
   const client = createClient({
     url: `${url.replace('http', 'ws')}/graphql`,

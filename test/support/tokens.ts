@@ -1,4 +1,4 @@
-/** Tokens of accounts, and an issuer that publishes its keys, changes them and fails as a test wants. */
+/** Makes account tokens and an issuer whose keys a test can change, hide or break. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose';
@@ -19,7 +19,7 @@ export function bearer(text: string): { authorization: string } {
   return { authorization: `Bearer ${text}` };
 }
 
-/** A token put together by hand: any header, any claims, any signature. */
+/** A token with any header, claims and signature. */
 export function forged(header: object, claims: object, signature: string): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
   return `${part(header)}.${part(claims)}.${signature}`;
@@ -29,13 +29,13 @@ export interface Issuer extends AsyncDisposable {
   readonly url: string;
   /** How often the keys were fetched. */
   readonly fetches: number;
-  /** A new key of that name in the place of all others. */
+  /** Replaces all keys by a new one with this name. */
   rotate(kid: string, alg?: 'RS256' | 'ES256'): Promise<void>;
   /** Adds a key that is published without a name. */
   addNameless(): Promise<void>;
-  /** Signed with the key of that name, which may be a former one. */
+  /** Signs with the key of this name, also with a former one. */
   token(kid: string, claims?: Claims): Promise<string>;
-  /** What is answered in place of the keys; null: the keys. */
+  /** Answered instead of the keys. Null: answer the keys. */
   fail: { readonly status: number; readonly body: string } | 'hang' | null;
   readonly publicKeys: readonly JWK[];
 }

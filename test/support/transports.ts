@@ -1,4 +1,4 @@
-/** The four ways to live results behind one face, so that one table of cases is asked of all of them. */
+/** All transports behind one interface, so that one table of cases runs over each. */
 import { EventSource } from 'eventsource';
 import { RESULTS, type ResultsAnswer } from './api.ts';
 import { Inbox, overEvents, overWebSocket } from './peers.ts';
@@ -8,18 +8,18 @@ export type Seen =
   | { readonly type: 'end' }
   | { readonly type: 'gone' };
 
-/** A client that resumes from `afterVersion` and goes on by itself until the end; `next()` is what it sees next. */
+/** A client that resumes from `afterVersion` and reconnects by itself until the end. */
 export interface LiveClient extends AsyncDisposable {
-  /** Rejects where the connection is lost for good, and where nothing comes in `patienceMs` (15 s where not given). */
+  /** Rejects if the connection is lost for good, or after `patienceMs` (default 15 s). */
   next(patienceMs?: number): Promise<Seen>;
-  /** How often it lost its connection and came back by itself. */
+  /** How often it reconnected. */
   readonly returned: number;
 }
 
-/** Fetches until there is an answer: who polls asks again where nobody answers, or where the server cannot at the moment. */
+/** Fetches until the server responds: a polling client asks again after a failure or a 503. */
 async function persist(input: string, init: RequestInit, over: AbortSignal): Promise<Response> {
   while (!over.aborted) {
-    // One a request: fetch lets go of a signal late.
+    // A new signal for each request: fetch releases a signal late.
     const abort = new AbortController();
     const stop = (): void => abort.abort();
     over.addEventListener('abort', stop);
@@ -31,7 +31,7 @@ async function persist(input: string, init: RequestInit, over: AbortSignal): Pro
         return new Response(text === '' ? null : text, { status, headers });
       }
     } catch {
-      // Nobody there.
+      // No server listens.
     } finally {
       over.removeEventListener('abort', stop);
     }
@@ -59,7 +59,7 @@ const streaming =
     };
   };
 
-/** A plain EventSource; the version to resume from goes as `Last-Event-ID`, as the browser would send it. */
+/** A plain EventSource. The version to resume from goes as `Last-Event-ID`, as a browser sends it. */
 const eventSource: Open = async (url, pollId, afterVersion) => {
   const inbox = new Inbox<Seen>();
   let opened = 0;
@@ -95,7 +95,7 @@ const eventSource: Open = async (url, pollId, afterVersion) => {
   };
 };
 
-/** Asks again and again with the version it has: held by the server (long) or at once (short). */
+/** Polls with the version that it has. The server holds the request (long) or answers at once (short). */
 const polling =
   (waitMs: number): Open =>
   async (url, pollId, afterVersion) => {
@@ -111,7 +111,7 @@ const polling =
         const response = await persist(`${path}${query}`, { headers }, abort.signal);
         if (response.status === 404) return inbox.push({ type: 'gone' });
         if (response.status === 304) {
-          // Nothing newer: is that all there will be?
+          // Nothing newer: ask whether the results are final.
           const now: ResultsAnswer = await (await persist(path, {}, abort.signal)).json();
           if (now.isFinal && now.version === version) return inbox.push({ type: 'end' });
           await new Promise((resolve) => setTimeout(resolve, 5));
