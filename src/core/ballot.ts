@@ -5,6 +5,7 @@
  */
 import { InvalidBallotError } from './errors.ts';
 import { choiceId, type Poll } from './poll.ts';
+import { cut } from './text.ts';
 
 export interface BallotInput {
   readonly choiceIds?: readonly string[] | null | undefined;
@@ -50,7 +51,7 @@ function encodeRating(poll: Poll, input: BallotInput): string {
 
 function choiceNumber(poll: Poll, id: string): number {
   for (const choice of poll.choices) if (choiceId(poll.id, choice.n) === id) return choice.n;
-  throw new InvalidBallotError(`choiceIds: "${id.slice(0, 64)}" is not a choice of this poll.`);
+  throw new InvalidBallotError(`choiceIds: "${cut(id, 64)}" is not a choice of this poll.`);
 }
 
 /** Content in the caller's words again. */

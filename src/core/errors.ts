@@ -1,3 +1,5 @@
+import { cut } from './text.ts';
+
 /**
  * What a caller can run into. Each is data in the contract (a member of a `…Result` union), except two that reach the
  * caller as GraphQL errors with their code: `UnavailableError`, which is our fault, and `UnauthenticatedError`.
@@ -62,7 +64,7 @@ export class UnavailableError extends PollcastError {
 }
 
 export function pollNotFound(pollId: string): NotFoundError {
-  return new NotFoundError(`There is no poll "${pollId.slice(0, 64)}".`);
+  return new NotFoundError(`There is no poll "${cut(pollId, 64)}".`);
 }
 
 export const HTTP_STATUS: Record<ErrorCode, number> = {

@@ -1,5 +1,6 @@
 /** Polls: their words, their bounds, and what may be changed when. */
 import { InvalidInputError } from './errors.ts';
+import { checkText, comparable, cut, isBlank, type TextRule } from './text.ts';
 
 export const POLL_KINDS = ['SINGLE', 'MULTIPLE', 'RANKED', 'RATING'] as const;
 export type PollKind = (typeof POLL_KINDS)[number];
@@ -154,9 +155,14 @@ export function hasPassed(instant: Date | null, nowMs: number): boolean {
 function checkSettings(input: PollInput, old: Poll | null, nowMs: number): PollSettings {
   const wrong: string[] = [];
   const kind = old?.kind ?? input.kind ?? 'SINGLE';
-  const question = text(wrong, 'question', input.question ?? old?.question ?? '', BOUNDS.question) ?? '';
-  const description = text(wrong, 'description', keep(input.description, old?.description) ?? null, BOUNDS.description);
-  if (question.trim() === '') wrong.push('question: must not be empty');
+  const { question: newQuestion, description: newDescription } = input;
+  const question =
+    newQuestion == null ? (old?.question ?? '') : text(wrong, 'question', newQuestion, LONG_TEXT.question);
+  if (newQuestion != null || old === null) requireVisible(wrong, 'question', question);
+  const description =
+    newDescription == null
+      ? (keep(newDescription, old?.description) ?? null)
+      : text(wrong, 'description', newDescription, LONG_TEXT.description) || null;
 
   const choices = checkChoices(wrong, kind, input.choices, old);
   const [minChoices, maxChoices] = checkLimits(wrong, kind, input, old, choices.length);
@@ -189,12 +195,21 @@ function keep<T>(given: T | null | undefined, old: T | null | undefined): T | nu
   return given === undefined ? old : given;
 }
 
-function text(wrong: string[], name: string, value: string | null, most: number): string | null {
-  if (value === null) return null;
-  if (value.length > most) wrong.push(`${name}: ${value.length} characters, at most ${most}`);
-  // Postgres stores no NUL, and a lone surrogate has no UTF-8.
-  if (value.includes('\0') || !value.isWellFormed()) wrong.push(`${name}: holds a character that is not valid text`);
-  return value;
+const LABEL = { most: BOUNDS.label, lines: false };
+const LONG_TEXT = {
+  question: { most: BOUNDS.question, lines: true },
+  description: { most: BOUNDS.description, lines: true },
+} as const;
+
+/** The text as it is stored. Adds to `wrong` what is wrong with it. */
+function text(wrong: string[], name: string, value: string, rule: TextRule): string {
+  const checked = checkText(value, rule);
+  for (const reason of checked.wrong) wrong.push(`${name}: ${reason}`);
+  return checked.text;
+}
+
+function requireVisible(wrong: string[], name: string, value: string): void {
+  if (isBlank(value)) wrong.push(`${name}: must not be empty`);
 }
 
 function checkChoices(wrong: string[], kind: PollKind, labels: PollInput['choices'], old: Poll | null): Choice[] {
@@ -208,17 +223,22 @@ function checkChoices(wrong: string[], kind: PollKind, labels: PollInput['choice
   }
   const { min, max } = BOUNDS.choices;
   if (labels.length < min || labels.length > max) wrong.push(`choices: ${labels.length}, must be ${min} to ${max}`);
-  const seen = new Set<string>();
-  for (const [index, label] of labels.entries()) {
-    text(wrong, `choices[${index}]`, label, BOUNDS.label);
-    if (label.trim() === '') wrong.push(`choices[${index}]: must not be empty`);
-    if (seen.has(label)) wrong.push(`choices[${index}]: "${label.slice(0, 40)}" stands twice`);
-    seen.add(label);
-  }
+  const seen = new Map<string, number>();
+  const checked = labels.map((given, index) => {
+    const label = text(wrong, `choices[${index}]`, given, LABEL);
+    requireVisible(wrong, `choices[${index}]`, label);
+    const key = comparable(label);
+    const first = seen.get(key);
+    if (first !== undefined && !isBlank(label)) {
+      wrong.push(`choices[${index}]: "${cut(label, 40)}" looks the same as choices[${first}]`);
+    }
+    seen.set(key, first ?? index);
+    return label;
+  });
   // A label that stays keeps its number, so that its id stays; a new one gets a number that was never used.
   let next = Math.max(0, ...(old?.choices ?? []).map((choice) => choice.n)) + 1;
-  return labels.map((label) => {
-    const same = old?.choices.find((choice) => choice.label === label);
+  return checked.map((label, index) => {
+    const same = old?.choices.find((choice) => choice.label === label || choice.label === labels[index]);
     return same ?? { n: next++, label };
   });
 }
@@ -262,9 +282,13 @@ function checkScale(wrong: string[], kind: PollKind, input: PollInput, old: Poll
   return {
     min,
     max,
-    minLabel: text(wrong, 'ratingScale.minLabel', input.ratingScale.minLabel ?? null, BOUNDS.label),
-    maxLabel: text(wrong, 'ratingScale.maxLabel', input.ratingScale.maxLabel ?? null, BOUNDS.label),
+    minLabel: scaleLabel(wrong, 'minLabel', input.ratingScale.minLabel),
+    maxLabel: scaleLabel(wrong, 'maxLabel', input.ratingScale.maxLabel),
   };
+}
+
+function scaleLabel(wrong: string[], name: string, value: string | null | undefined): string | null {
+  return value == null ? null : text(wrong, `ratingScale.${name}`, value, LABEL) || null;
 }
 
 /** The public id of a choice: unique over all polls, so that a normalizing client cache can key on it. */

@@ -95,7 +95,8 @@ function refusal(error: unknown, log: Log): RefusedToken {
 }
 
 function accountOf({ sub, exp, role }: JWTPayload): Account | null {
-  if (typeof sub !== 'string' || sub === '' || sub.length > LONGEST_SUB || !sub.isWellFormed()) return null;
+  if (typeof sub !== 'string' || sub === '' || sub.length > LONGEST_SUB || !sub.isWellFormed() || /\p{Cc}/u.test(sub))
+    return null;
   if (exp === undefined) return null;
   const known = ROLES.find((name) => name === role) ?? null;
   return { sub, role: known, expiresAt: (exp + TOLERANCE_S) * 1_000 };

@@ -7,6 +7,7 @@
  * poll and voter key, `c1.<poll>.<key>.<signature>`, from which nobody finds the code.
  */
 import { createHmac, createSecretKey, randomFillSync, timingSafeEqual } from 'node:crypto';
+import { plainCode } from '../core/text.ts';
 
 export interface VoterKeys {
   /** A token for a new voter. */
@@ -83,14 +84,6 @@ export function isCoded(voter: string): boolean {
 /** Whether the voter is known by a code of that poll. */
 export function isCodedIn(pollId: string, voter: string): boolean {
   return voter.startsWith(`${CODED}${pollId}:`);
-}
-
-/** What of a code counts. No code is near 100 characters long. */
-function plainCode(code: string): string {
-  return code
-    .slice(0, 100)
-    .replace(/[\s\p{Pd}]/gu, '')
-    .toUpperCase();
 }
 
 function shaped(hex: string): string {

@@ -5,6 +5,7 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { cut } from '../core/text.ts';
 import type { Services } from '../graphql/context.ts';
 import type { Engine } from '../graphql/engine/engine.ts';
 import { LIMITS } from '../limits/limits.ts';
@@ -140,7 +141,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
   function note(request: IncomingMessage, response: Response): void {
     const arrived = performance.now();
     const { method } = request;
-    const fields = { requestId: response.identify(), method, path: pathOf(request).slice(0, 200) };
+    const fields = { requestId: response.identify(), method, path: cut(pathOf(request), 200) };
     response.on('close', () => {
       // A client that left before the answer has no status.
       const status = response.headersSent ? response.statusCode : null;
@@ -170,7 +171,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
       }
       default:
         if (plain.handle(request, response, await contexts.of(request, response))) return;
-        return sendError(response, 404, `There is nothing at ${pathOf(request).slice(0, 100)}.`);
+        return sendError(response, 404, `There is nothing at ${cut(pathOf(request), 100)}.`);
     }
   }
 

@@ -36,7 +36,7 @@ describe('settings', () => {
         ratingScale: { min: 1, max: 2 },
       }),
     ).toThrow(
-      /question: 501 characters, at most 500.*choices\[1\]: "a" stands twice.*choices\[2\]: must not be empty.*minChoices: is always 1.*ratingScale: a SINGLE poll has none/,
+      /question: 501 characters, at most 500.*choices\[1\]: "a" looks the same as choices\[0\].*choices\[2\]: must not be empty.*minChoices: is always 1.*ratingScale: a SINGLE poll has none/,
     );
   });
 
@@ -46,8 +46,8 @@ describe('settings', () => {
     ['one choice', { choices: ['a'] }, /choices: 1, must be 2 to 100/],
     ['101 choices', { choices: Array.from({ length: 101 }, (_, n) => `${n}`) }, /choices: 101/],
     ['a long label', { choices: ['a', 'b'.repeat(201)] }, /choices\[1\]: 201 characters, at most 200/],
-    ['a NUL', { choices: ['a', 'b\0'] }, /choices\[1\]: holds a character/],
-    ['a lone surrogate', { choices: ['a', '\ud800'] }, /choices\[1\]: holds a character/],
+    ['a NUL', { choices: ['a', 'b\0'] }, /choices\[1\]: holds the control character U\+0000/],
+    ['a lone surrogate', { choices: ['a', '\ud800'] }, /choices\[1\]: holds half a character/],
     ['max above count', { kind: 'MULTIPLE', choices: ['a', 'b'], maxChoices: 3 }, /maxChoices: 3, but there are 2/],
     [
       'max below min',

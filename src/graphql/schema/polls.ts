@@ -1,6 +1,7 @@
 /** Polls in the contract: their types and queries. */
 import { resolveCursorConnection } from '@pothos/plugin-relay';
 import { InvalidInputError } from '../../core/errors.ts';
+import { LAST_INSTANT } from '../../core/instant.ts';
 import {
   choiceId,
   IDENTITIES,
@@ -15,7 +16,7 @@ import type { Account } from '../../identity/accounts.ts';
 import { isOrganizer } from '../../identity/permissions.ts';
 import type { PollView } from '../../live/hub.ts';
 import type { Context } from '../context.ts';
-import { builder, LAST_INSTANT } from './builder.ts';
+import { builder } from './builder.ts';
 import { Choice, PollResults, PollStatus, words } from './results.ts';
 import { shownResults, visible } from './visible.ts';
 
@@ -233,7 +234,7 @@ builder.queryFields((t) => ({
     description: 'One poll, by its id or its join code (exactly one of them); null where there is none.',
     args: {
       id: t.arg.id({ description: "The poll's id." }),
-      joinCode: t.arg.string({ description: "The poll's join code, in any case." }),
+      joinCode: t.arg.string({ description: "The poll's join code, in any case, with or without spaces and hyphens." }),
     },
     resolve: async (_, by, ctx) => visible(await ctx.services.polls.find(by), ctx),
   }),

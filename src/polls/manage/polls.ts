@@ -12,6 +12,7 @@ import {
   type PollSettings,
   type PollStatus,
 } from '../../core/poll.ts';
+import { plainCode } from '../../core/text.ts';
 import { isOrganizer, managesPoll, requireManager } from '../../identity/permissions.ts';
 import { requireSession } from '../../identity/session.ts';
 import { newOrganizerKey, type Viewer } from '../../identity/viewer.ts';
@@ -142,7 +143,7 @@ export function makePollManager(options: ManageOptions): PollManager {
 
     async find({ id, joinCode }) {
       if ((id == null) === (joinCode == null)) throw new InvalidInputError('Give either id or joinCode.');
-      const found = id ?? (await findPollId((joinCode ?? '').trim().toUpperCase()));
+      const found = id ?? (await findPollId(plainCode(joinCode ?? '')));
       return found === null ? null : hub.read(found);
     },
 

@@ -11,6 +11,7 @@ import {
   UnavailableError,
 } from '../../core/errors.ts';
 import { BOUNDS, type Poll, statusAt } from '../../core/poll.ts';
+import { checkText, isBlank } from '../../core/text.ts';
 import type { Audience } from '../../core/visibility.ts';
 import { managesPoll, requireManager } from '../../identity/permissions.ts';
 import { accountVoter, type Viewer, voterIn } from '../../identity/viewer.ts';
@@ -265,8 +266,9 @@ function requireIdentity(poll: Poll, voter: string): void {
 
 /** In an ACCOUNT poll the organizer names accounts, so that who was entered by hand cannot vote again; in a CODE poll codes. */
 function voterById(voters: VoterKeys, poll: Poll, voterId: string): string {
-  const length = voterId.length;
-  if (length === 0 || length > 200) throw new InvalidInputError(`voterId: ${length} characters, must be 1 to 200.`);
+  const { text, wrong } = checkText(voterId, { most: 200, lines: false });
+  if (isBlank(text)) wrong.push('must not be empty');
+  if (wrong.length > 0) throw new InvalidInputError(`voterId: ${wrong.join('; ')}.`);
   if (poll.voterIdentity === 'CODE') return voters.ofCode(poll.id, voterId).voter;
-  return poll.voterIdentity === 'ACCOUNT' ? accountVoter(voterId) : `named:${voterId}`;
+  return poll.voterIdentity === 'ACCOUNT' ? accountVoter(voterId) : `named:${text}`;
 }

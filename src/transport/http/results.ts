@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GraphQLError } from 'graphql';
 import { type ErrorCode, HTTP_STATUS, InvalidInputError, PollcastError } from '../../core/errors.ts';
+import { cut } from '../../core/text.ts';
 import type { Context } from '../../graphql/context.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
@@ -143,7 +144,7 @@ function readWhole(params: URLSearchParams, name: string, most: number): number 
   const text = params.get(name);
   if (text === null) return null;
   if (!/^\d{1,15}$/.test(text) || Number(text) > most) {
-    throw new InvalidInputError(`${name}: "${text.slice(0, 40)}" must be a whole number from 0 to ${most}.`);
+    throw new InvalidInputError(`${name}: "${cut(text, 40)}" must be a whole number from 0 to ${most}.`);
   }
   return Number(text);
 }

@@ -15,6 +15,7 @@ import {
   type SubscribePayload,
 } from 'graphql-ws';
 import { UnavailableError } from '../../core/errors.ts';
+import { cut, lengthOf } from '../../core/text.ts';
 import type { Context, Services } from '../../graphql/context.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import { isRefusal } from '../../graphql/engine/operation.ts';
@@ -232,6 +233,6 @@ export function makeProtocol(options: {
 /** RFC 6455, 5.5.1: a reason has at most 123 bytes. */
 function reasonOf(text: string): string {
   let reason = text;
-  while (Buffer.byteLength(reason) > 123) reason = reason.slice(0, -1);
+  while (Buffer.byteLength(reason) > 123) reason = cut(reason, lengthOf(reason) - 1);
   return reason;
 }
