@@ -20,11 +20,11 @@ export interface Account {
 }
 
 /** Why a token does not count. `unsupported`: this server knows no accounts. */
-export type RefusedToken = 'expired' | 'invalid' | 'unsupported';
+export type RefusedAccountToken = 'expired' | 'invalid' | 'unsupported';
 
 export interface Accounts {
   /** Rejects with `UnavailableError` where the keys cannot be had. */
-  check(token: string): Promise<Account | RefusedToken>;
+  check(token: string): Promise<Account | RefusedAccountToken>;
 }
 
 export interface AccountsOptions {
@@ -69,7 +69,7 @@ export function makeAccounts(options: AccountsOptions, clock: Clock, log: Log): 
       } catch (error) {
         if (!(error instanceof errors.JWKSMultipleMatchingKeys)) return refusal(error, log);
         // Several keys fit because the token names none: any of them may have signed it.
-        let last: RefusedToken = 'invalid';
+        let last: RefusedAccountToken = 'invalid';
         for await (const key of error) {
           try {
             return accountOf(await verify(token, () => key)) ?? 'invalid';
@@ -85,7 +85,7 @@ export function makeAccounts(options: AccountsOptions, clock: Clock, log: Log): 
 }
 
 /** What exactly is wrong with a token would help only who makes such tokens: it is not told. */
-function refusal(error: unknown, log: Log): RefusedToken {
+function refusal(error: unknown, log: Log): RefusedAccountToken {
   if (error instanceof errors.JWTExpired) return 'expired';
   if (error instanceof errors.JOSEError) return 'invalid';
   if (!(error instanceof TypeError)) throw error;

@@ -1,7 +1,7 @@
 /** Who asks: read once a request or connection, from what it sent. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Poll } from '../core/poll.ts';
-import type { Account, Accounts, RefusedToken } from './accounts.ts';
+import type { Account, Accounts, RefusedAccountToken } from './accounts.ts';
 import type { VoterKeys } from './voter-keys.ts';
 
 export const VOTER_COOKIE = 'pollcast_voter';
@@ -13,6 +13,9 @@ export interface Credentials {
   readonly cookie?: string | undefined;
   readonly voterToken?: string | undefined;
 }
+
+/** `voterToken`: a voter token that this server has not signed. The others are about the token of an account. */
+export type RefusedToken = RefusedAccountToken | 'voterToken';
 
 export interface Viewer {
   /** SHA-256 of the organizer key that the viewer bears; null without one. */
@@ -42,8 +45,12 @@ export function readViewer(
   const { authorization, cookie, voterToken } = credentials;
   if (authorization === undefined && cookie === undefined && voterToken === undefined) return NOBODY;
   const bearer = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
-  const token = voterToken ?? readCookie(cookie ?? '', VOTER_COOKIE);
+  const given = voterToken === undefined || voterToken === '' ? null : voterToken;
+  const token = given ?? readCookie(cookie ?? '', VOTER_COOKIE);
   const voter = token === null ? null : voters.read(token);
+  // A cookie may outlive the secret that signed it: then the browser gets a new one. A token that the caller
+  // sends itself must be right.
+  if (given !== null && voter === null) return { ...NOBODY, refusedToken: 'voterToken' };
   if (bearer === undefined || !JWT.test(bearer)) {
     return { ...NOBODY, organizerKeyHash: bearer === undefined ? null : hashKey(bearer), voter };
   }

@@ -112,11 +112,21 @@ export function makeAudit(options: { readonly store: Store; readonly clock: Cloc
     if (lost > 0) log.warn({ lost }, 'too much was refused at once; some refusals are not kept');
     lost = 0;
     for (const [pollId, { notes, more }] of taken) {
-      try {
-        await store.addRefusals(pollId, notes, more, { since: clock.now() - HOUR_MS, most: REFUSALS_AN_HOUR });
-      } catch (error) {
-        log.warn({ err: error, pollId, refusals: notes.length + more }, 'refused actions could not be kept');
+      await keepRefusals(pollId, notes, more);
+    }
+  }
+
+  /** If the database refuses an entry, the others are written one by one: one bad row costs no other (V8). */
+  async function keepRefusals(pollId: string, notes: readonly AuditNote[], more: number): Promise<void> {
+    try {
+      await store.addRefusals(pollId, notes, more, { since: clock.now() - HOUR_MS, most: REFUSALS_AN_HOUR });
+    } catch (error) {
+      if (notes.length > 1 && !(error instanceof PollcastError)) {
+        for (const each of notes) await keepRefusals(pollId, [each], 0);
+        if (more > 0) await keepRefusals(pollId, [], more);
+        return;
       }
+      log.warn({ err: error, pollId, refusals: notes.length + more }, 'refused actions could not be kept');
     }
   }
 }

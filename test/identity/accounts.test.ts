@@ -53,6 +53,12 @@ describe('accounts by JWT_SECRET', () => {
 
   const good = { aud: 'polls', iss: 'https://id.example' };
 
+  test('a sub with a control character is refused, not a fault', async () => {
+    const headers = { authorization: `Bearer ${await token({ ...good, sub: 'a\u0000b', role: 'organizer' })}` };
+    const answer = await operate(graphql, '{ polls { edges { cursor } } }', {}, headers);
+    expect(answer.errors?.[0]).toMatchObject({ extensions: { code: 'UNAUTHENTICATED' } });
+  });
+
   test.each<[string | undefined, boolean, string | null]>([
     ['admin', true, 'ADMIN'],
     ['organizer', true, 'ORGANIZER'],

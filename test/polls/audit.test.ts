@@ -1,5 +1,7 @@
 /** Who did what to a poll: kept with what was done, and bounded for what was refused. */
 import { describe, expect, test } from 'vitest';
+import { InvalidInputError } from '../../src/core/errors.ts';
+import { NOBODY } from '../../src/identity/viewer.ts';
 import { ask, createPoll, manage, operate, type TestPoll } from '../support/api.ts';
 import { BACKENDS, serveOn } from '../support/backends.ts';
 import { manualClock } from '../support/clock.ts';
@@ -188,6 +190,19 @@ describe.each(BACKENDS)('the audit on %s', (_, openBackend) => {
       const answer = await operate(graphql, AUDIT, { id: poll.id, ...args }, poll.manage);
       expect(answer.errors?.[0]).toMatchObject({ extensions: { code: 'INVALID_INPUT' } });
     }
+  });
+
+  test('V8 an entry that the database refuses costs no other entry', async () => {
+    const poll = await createPoll(graphql);
+    const { audit } = server.app.services;
+    const refuse = (action: string) =>
+      expect(
+        audit.guard(action, NOBODY, poll.id, () => Promise.reject(new InvalidInputError('refused'))),
+      ).rejects.toThrow('refused');
+    await Promise.all(['first', 'with a NUL \0', 'last'].map(refuse));
+    expect((await entries(poll)).map(({ action }) => action).reverse()).toEqual(['createPoll', 'first', 'last']);
+    // Ends the pause after a write, which the clock of this test holds.
+    clock.advance(HOUR);
   });
 
   test('refusals cannot fill the disk: a hundred an hour, the rest is counted', async () => {

@@ -10,7 +10,7 @@ import {
   RateLimitedError,
 } from '../../core/errors.ts';
 import type { Poll } from '../../core/poll.ts';
-import { requireSession } from '../../identity/session.ts';
+import { requireSession, UNSIGNED_VOTER_TOKEN } from '../../identity/session.ts';
 import { accountVoter } from '../../identity/viewer.ts';
 import type { PollView } from '../../live/hub.ts';
 import type { BatchVotesResult, VoteResult } from '../../polls/votes/cast.ts';
@@ -216,7 +216,7 @@ function voterOf(
   }
   if (given != null) {
     const voter = ctx.services.voters.read(given);
-    if (voter === null) throw new InvalidInputError('voterToken: not a token that this server has signed.');
+    if (voter === null) throw new InvalidInputError(UNSIGNED_VOTER_TOKEN);
     return { voter, token: given, isNew: false };
   }
   return ctx.viewer.voter === null ? null : { voter: ctx.viewer.voter, token: ctx.voterToken, isNew: false };

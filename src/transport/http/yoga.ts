@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { type DocumentNode, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
-import { HTTP_STATUS } from '../../core/errors.ts';
+import { type ErrorCode, HTTP_STATUS } from '../../core/errors.ts';
 import type { Context } from '../../graphql/context.ts';
 import { costOf } from '../../graphql/engine/document-size.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
@@ -83,7 +83,7 @@ async function refusalIn(
   if (operation == null) return null;
   const { services, address } = context;
   const refused = engine.refusal(operation, context);
-  if (refused !== null) return withStatus(refused, HTTP_STATUS.UNAUTHENTICATED);
+  if (refused !== null) return withStatus(refused, statusOf(refused));
   if (operation.operation === 'mutation') return null;
   try {
     await services.rates.operation(address, costOf(document, operation));
@@ -91,6 +91,10 @@ async function refusalIn(
   } catch (error) {
     return withStatus(engine.mask(error), HTTP_STATUS.RATE_LIMITED);
   }
+}
+
+function statusOf({ extensions: { code } }: GraphQLError): number {
+  return typeof code === 'string' && Object.hasOwn(HTTP_STATUS, code) ? HTTP_STATUS[code as ErrorCode] : 500;
 }
 
 function withStatus({ message, extensions }: GraphQLError, status: number): GraphQLError {

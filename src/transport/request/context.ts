@@ -18,7 +18,7 @@ export function makeContexts(services: Services, addresses: ClientAddresses): Co
     of(request, response) {
       const { authorization, cookie } = request.headers;
       const header = request.headers[VOTER_HEADER];
-      const voterToken = typeof header === 'string' ? header : undefined;
+      const voterToken = typeof header === 'string' && header !== '' ? header : undefined;
       const context = (viewer: Viewer): Context => ({
         services,
         viewer,

@@ -115,7 +115,7 @@ export function makeProtocol(options: {
     const authorization = textOf('authorization') ?? textOf('Authorization') ?? credentials.authorization;
     const voterToken = textOf('voterToken') ?? credentials.voterToken;
     const given = { authorization, voterToken, cookie: credentials.cookie };
-    connection.voterToken = voterToken ?? null;
+    connection.voterToken = voterToken || null;
     const viewer = readViewer(given, services.voters, services.accounts);
     if (viewer instanceof Promise) viewer.then((known) => acknowledge(connection, known)).catch(failed(connection));
     else acknowledge(connection, viewer);
