@@ -1,11 +1,13 @@
 /** Among whom a subscriber sits: who shares its bytes, and as whom they are made (L8, L9). */
 
+import { getVariableValues } from 'graphql';
 import { pollNotFound } from '../../core/errors.ts';
 import type { Audience } from '../../core/visibility.ts';
 import { managesPoll, seesPoll } from '../../identity/permissions.ts';
 import { NOBODY, voterIn } from '../../identity/viewer.ts';
 import type { Subscription } from '../../live/hub.ts';
 import type { Context } from '../context.ts';
+import { schema } from '../schema/schema.ts';
 import type { PreparedOperation, Variables } from './operation.ts';
 
 type GroupOptions = Pick<Subscription, 'groupKey' | 'encode'>;
@@ -34,9 +36,24 @@ export async function groupFor(
   };
 }
 
+/**
+ * The key of a group: subscribers with the same key would get the same bytes alone. It holds the coerced values, so that
+ * `1` and `"1"` for an ID share, and it tells an absent variable from null, which a default value does too.
+ */
 export function groupKey(prepared: PreparedOperation, variables: Variables, context: Context, as: Audience): string {
-  const inner = prepared.innerVariables.map((name) => variables?.[name]);
-  return JSON.stringify([prepared.id, inner, prepared.dependsOnViewer ? context.viewer : as]);
+  return JSON.stringify([
+    prepared.id,
+    innerValues(prepared, variables),
+    prepared.dependsOnViewer ? context.viewer : as,
+  ]);
+}
+
+/** The values that the selection depends on, each in an array; 0 for an absent one. */
+function innerValues({ operation, innerVariables }: PreparedOperation, variables: Variables): readonly unknown[] {
+  if (innerVariables.length === 0) return innerVariables;
+  const { coerced, errors } = getVariableValues(schema, operation.variableDefinitions ?? [], variables ?? {});
+  if (coerced === undefined) throw errors?.[0] ?? new Error('Variables cannot be coerced.');
+  return innerVariables.map((name) => (Object.hasOwn(coerced, name) ? [coerced[name]] : 0));
 }
 
 /** Only a personal operation is run for its viewer; any other for nobody, whoever was the first of the group (L9). */
