@@ -7,14 +7,15 @@ import type { Log } from '../../ports/log.ts';
 import { schema } from '../schema/schema.ts';
 import { type Documents, makeDocuments } from './documents.ts';
 import { type Executor, makeExecutor } from './executor.ts';
+import { makePersistedQueries, type PersistedQueries } from './persisted-queries.ts';
 import { makeSubscriptions, type Subscriptions } from './subscribe.ts';
 
-export interface Engine extends Documents, Executor, Subscriptions {
+export interface Engine extends Documents, Executor, Subscriptions, PersistedQueries {
   readonly schema: GraphQLSchema;
 }
 
 export function makeEngine(log: Log): Engine {
   const documents = makeDocuments(log);
   const executor = makeExecutor(log);
-  return { schema, ...documents, ...executor, ...makeSubscriptions(documents, executor) };
+  return { schema, ...documents, ...executor, ...makePersistedQueries(), ...makeSubscriptions(documents, executor) };
 }

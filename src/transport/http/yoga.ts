@@ -1,19 +1,19 @@
 /** GraphQL Yoga for what is not hot: GraphiQL, GET, and whatever is unusual or malformed, said in its words. */
 import type { IncomingMessage } from 'node:http';
-import { type DocumentNode, GraphQLError, getOperationAST } from 'graphql';
+import { type ExecutionArgs, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { type ErrorCode, HTTP_STATUS } from '../../core/errors.ts';
 import type { Context } from '../../graphql/context.ts';
-import { costOf } from '../../graphql/engine/document-size.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import type { Log } from '../../ports/log.ts';
+import { type GraphqlParams, withoutBom } from '../request/body.ts';
 import type { Contexts } from '../request/context.ts';
 import type { Response } from '../request/response.ts';
 import { GRAPHIQL, pageHeaders, renderPage } from './graphiql.ts';
 
 export interface YogaHandler {
   /** Answers any request to `/graphql`. `body` is null where it was not read, as it has none. */
-  answer(request: IncomingMessage, response: Response, body: Buffer | null): Promise<void>;
+  answer(request: IncomingMessage, response: Response, body: Buffer | null, params?: GraphqlParams): Promise<void>;
 }
 
 /** `engine` does all the work: what is parsed, validated and executed here is so on every transport. */
@@ -48,15 +48,18 @@ export function makeYoga({
   });
 
   return {
-    async answer(request, response, body) {
+    async answer(request, response, body, params) {
       const { Request, Headers } = yoga.fetchAPI;
       const headers = new Headers();
       for (const [name, value] of Object.entries(request.headers)) {
         if (typeof value === 'string') headers.set(name, value);
       }
-      const content = body === null ? {} : { body: new Uint8Array(body) };
-      const init = { method: request.method ?? 'GET', headers, ...content };
-      const answer = await yoga.fetch(new Request(`http://localhost${request.url ?? '/'}`, init), {
+      const bytes = body !== null && params !== undefined ? Buffer.from(bodyOf(params)) : body && withoutBom(body);
+      const content = bytes === null ? {} : { body: new Uint8Array(bytes) };
+      const method = request.method === 'HEAD' ? 'GET' : (request.method ?? 'GET');
+      const init = { method, headers, ...content };
+      const path = body === null && params !== undefined ? urlOf(params) : (request.url ?? '/');
+      const answer = await yoga.fetch(new Request(`http://localhost${path}`, init), {
         ...(await contexts.of(request, response)),
       });
       const text = Buffer.from(await answer.arrayBuffer());
@@ -72,25 +75,29 @@ export function makeYoga({
   };
 }
 
-/** What stands in the way, with what Yoga shall answer besides the error. */
-async function refusalIn(
+/** A request with a persisted query, as if the client had sent the text. */
+function bodyOf({ query, operationName, variables }: GraphqlParams): string {
+  return JSON.stringify({ query, operationName, variables });
+}
+
+function urlOf({ query, operationName, variables }: GraphqlParams): string {
+  const search = new URLSearchParams({ query: query ?? '', variables: JSON.stringify(variables ?? null) });
+  if (operationName !== null) search.set('operationName', operationName);
+  return `/graphql?${search}`;
+}
+
+/** The error of a viewer whose token is refused, with its HTTP status. */
+function refusalIn(
   engine: Engine,
-  document: DocumentNode,
-  operationName: string | null | undefined,
-  context: Context,
-): Promise<GraphQLError | null> {
+  {
+    document,
+    operationName,
+    contextValue,
+  }: Pick<ExecutionArgs, 'document' | 'operationName'> & { contextValue: Context },
+): GraphQLError | null {
   const operation = getOperationAST(document, operationName);
-  if (operation == null) return null;
-  const { services, address } = context;
-  const refused = engine.refusal(operation, context);
-  if (refused !== null) return withStatus(refused, statusOf(refused));
-  if (operation.operation === 'mutation') return null;
-  try {
-    await services.rates.operation(address, costOf(document, operation));
-    return null;
-  } catch (error) {
-    return withStatus(engine.mask(error), HTTP_STATUS.RATE_LIMITED);
-  }
+  const refused = operation == null ? null : engine.refusal(operation, contextValue);
+  return refused === null ? null : withStatus(refused, statusOf(refused));
 }
 
 function statusOf({ extensions: { code } }: GraphQLError): number {
@@ -114,8 +121,8 @@ function onEngine(engine: Engine): Plugin<Context> {
     onValidate({ setValidationFn }) {
       setValidationFn((_, document) => engine.validate(document));
     },
-    async onExecute({ args, setExecuteFn }) {
-      const refused = await refusalIn(engine, args.document, args.operationName, args.contextValue);
+    onExecute({ args, setExecuteFn }) {
+      const refused = refusalIn(engine, args);
       setExecuteFn(refused === null ? engine.executeArgs : () => ({ errors: [refused] }));
     },
     onSubscribe() {

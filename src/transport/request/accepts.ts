@@ -23,7 +23,7 @@ export function acceptedBy(header: string | undefined): Accepted {
 
 function read(text: string): Accepted {
   const ranges = text
-    .replace(/\s/g, '')
+    .replace(/[\s"]/g, '')
     .toLowerCase()
     .split(',')
     .map((part) => part.split(';'))

@@ -5,42 +5,63 @@ import { LIMITS } from '../../limits/limits.ts';
 import { errorText, JSON_HEADERS } from './reply.ts';
 
 export interface GraphqlParams {
-  readonly query: string;
+  /** Null only with `hash`. */
+  readonly query: string | null;
+  /** SHA-256 of a persisted query, 64 hexadecimal digits. */
+  readonly hash: string | null;
   readonly operationName: string | null;
   readonly variables: Variables;
 }
 
-/** What is in order; null otherwise. */
+/** The parameters of a valid body; null for any other. */
 export function readParams(body: Buffer): GraphqlParams | null {
   try {
-    return checkParams(JSON.parse(body.toString()));
+    return checkParams(JSON.parse(withoutBom(body).toString()));
   } catch {
     return null;
   }
 }
 
-export function readUrl(request: IncomingMessage): GraphqlParams | null {
+/** A UTF-8 byte order mark is allowed before JSON and means nothing (RFC 8259, 8.1). */
+export function withoutBom(body: Buffer): Buffer {
+  return body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? body.subarray(3) : body;
+}
+
+/** The parameters of a GET. Null: there is no query. A text says what is wrong. */
+export function readUrl(request: IncomingMessage): GraphqlParams | string | null {
   const { searchParams } = new URL(request.url ?? '/', 'http://localhost');
-  try {
-    const variables: unknown = JSON.parse(searchParams.get('variables') || 'null');
-    return checkParams({
-      query: searchParams.get('query'),
-      operationName: searchParams.get('operationName'),
-      variables,
-    });
-  } catch {
-    return null;
+  const objects: Record<string, unknown> = {};
+  for (const name of ['variables', 'extensions']) {
+    try {
+      objects[name] = JSON.parse(searchParams.get(name) || 'null');
+    } catch {
+      return `${name}: must be a JSON object.`;
+    }
+    if (!isObjectOrNothing(objects[name])) return `${name}: must be a JSON object.`;
   }
+  return checkParams({
+    query: searchParams.get('query') ?? undefined,
+    operationName: searchParams.get('operationName') || null,
+    ...objects,
+  });
 }
 
 function checkParams(value: unknown): GraphqlParams | null {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
   for (const name of Object.keys(value)) if (!PARAMETERS.has(name)) return null;
   const { query, operationName, variables, extensions }: Record<string, unknown> = { ...value };
-  if (typeof query !== 'string') return null;
   if (operationName != null && typeof operationName !== 'string') return null;
   if (!isObjectOrNothing(variables) || !isObjectOrNothing(extensions)) return null;
-  return { query, operationName: operationName ?? null, variables };
+  const hash = extensions == null ? null : hashIn(extensions);
+  if (typeof query !== 'string' && (query != null || hash === null)) return null;
+  return { query: query ?? null, hash, operationName: operationName ?? null, variables };
+}
+
+function hashIn({ persistedQuery }: Readonly<Record<string, unknown>>): string | null {
+  if (typeof persistedQuery !== 'object' || persistedQuery === null) return null;
+  const { version, sha256Hash }: Record<string, unknown> = { ...persistedQuery };
+  if (version !== 1 || typeof sha256Hash !== 'string') return null;
+  return /^[0-9a-f]{64}$/i.test(sha256Hash) ? sha256Hash.toLowerCase() : null;
 }
 
 const PARAMETERS = new Set(['query', 'operationName', 'variables', 'extensions']);

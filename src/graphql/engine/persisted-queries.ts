@@ -1,0 +1,41 @@
+/** Automatic persisted queries (Apollo's protocol, version 1): a client sends the hash of a document it has sent before. */
+import { createHash } from 'node:crypto';
+import { GraphQLError } from 'graphql';
+import { LRUCache } from 'lru-cache';
+
+/** Bounds in documents and in characters of their texts. */
+const MOST_DOCUMENTS = 1_000;
+const MOST_CHARACTERS = 4_000_000;
+
+export interface PersistedQueries {
+  /**
+   * The document to run: `query` itself, or the one with the SHA-256 `hash`. An error whose code tells the client to send the
+   * text too, or that hash and text do not fit.
+   */
+  find(query: string | null, hash: string): string | GraphQLError;
+}
+
+export function makePersistedQueries(): PersistedQueries {
+  const documents = new LRUCache<string, string>({
+    max: MOST_DOCUMENTS,
+    maxSize: MOST_CHARACTERS,
+    sizeCalculation: (text) => text.length + 64,
+  });
+  return {
+    find(query, hash) {
+      if (query === null) {
+        return (
+          documents.get(hash) ??
+          new GraphQLError('PersistedQueryNotFound', { extensions: { code: 'PERSISTED_QUERY_NOT_FOUND' } })
+        );
+      }
+      if (createHash('sha256').update(query).digest('hex') !== hash) {
+        return new GraphQLError('extensions.persistedQuery.sha256Hash: is not the SHA-256 of the query.', {
+          extensions: { code: 'PERSISTED_QUERY_HASH_MISMATCH' },
+        });
+      }
+      documents.set(hash, query);
+      return query;
+    },
+  };
+}
