@@ -192,7 +192,10 @@ export function makeProtocol(options: {
       return false;
     }
     if (prepared.operation.operation !== 'subscription') {
-      operation.answer(await engine.execute(prepared, variables, context));
+      const result = await engine.execute(prepared, variables, context);
+      // Without data nothing was run, so nothing was charged in a resolver (A1).
+      if (isMutation && !('data' in result)) await services.rates.operation(context.address, LIMITS.unusualCost);
+      operation.answer(result);
       return false;
     }
     const started = await engine.subscribe(prepared, variables, context, operation);
