@@ -17,8 +17,9 @@ const USAGE = `Usage: pollcast [command]
 
   serve     start the server (the default)
   recount   count all ballots again and compare them with the tallies; exits with 1 on a difference
-  export <pollId> [--format csv|json]
-            write the results and the ballots of a poll, without its voters, to the standard output
+  export <pollId> [--format csv|json] [--no-bom]
+            write the results and the ballots of a poll, without its voters, to the standard output;
+            CSV begins with a byte order mark for Excel unless --no-bom is given
 
 The environment is described in README.md.`;
 

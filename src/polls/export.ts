@@ -9,7 +9,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { decodeBallot } from '../core/ballot.ts';
-import { csvLine } from '../core/csv.ts';
+import { BYTE_ORDER_MARK, columnNames, csvLine } from '../core/csv.ts';
 import { pollNotFound } from '../core/errors.ts';
 import { choiceId, type Poll } from '../core/poll.ts';
 import { countResults, type Results } from '../core/tally.ts';
@@ -47,6 +47,12 @@ export async function loadWhole(store: Store, pollId: string): Promise<PollState
   return { ...state, counts: state.counts };
 }
 
+/** A CSV file with a byte order mark in front, which Excel needs to read it as UTF-8. */
+export async function* withByteOrderMark(pieces: AsyncIterable<string>): AsyncGenerator<string> {
+  yield BYTE_ORDER_MARK;
+  yield* pieces;
+}
+
 export function exportPoll(store: Store, state: PollState, format: ExportFormat): AsyncGenerator<string> {
   const results = countResults(state.poll, state, state.counts);
   const pages = readPages(store, state);
@@ -73,10 +79,15 @@ function shuffled(ballots: readonly BallotRecord[]): BallotRecord[] {
   return list;
 }
 
-/** One table: a column a choice. In a ballot's line 1 where it is chosen, or its rank; in a line of results the votes. */
+/**
+ * One table with a column for each choice. The first line has the poll's id, its question and the time of its last
+ * change; then come lines of results with votes, then ballots: 1 if the choice was chosen, or its rank.
+ */
 async function* asCsv(poll: Poll, results: Results, pages: AsyncIterable<readonly BallotRecord[]>) {
+  const at = new Date(results.updatedAt).toISOString();
   if (poll.kind === 'RATING') {
     yield csvLine(['record', 'castAt', 'rating', 'votes']);
+    yield csvLine(['poll', at, poll.id, poll.question]);
     for (const { value, votes } of results.rating?.histogram ?? []) yield csvLine(['result', null, value, votes]);
     for await (const page of pages) {
       yield page.map(({ content, castAt }) => csvLine(['ballot', minute(castAt), Number(content), null])).join('');
@@ -84,7 +95,13 @@ async function* asCsv(poll: Poll, results: Results, pages: AsyncIterable<readonl
     return;
   }
   const ids = poll.choices.map(({ n }) => choiceId(poll.id, n));
-  yield csvLine(['record', 'castAt', ...poll.choices.map(({ label }) => label)]);
+  yield csvLine(
+    columnNames(
+      ['record', 'castAt'],
+      poll.choices.map(({ label }) => label),
+    ),
+  );
+  yield csvLine(['poll', at, poll.id, poll.question, ...ids.slice(2).map(() => null)]);
   const line = (name: string, tallies: Results['tallies']): string =>
     csvLine([name, null, ...ids.map((id) => tallies.find((tally) => tally.choiceId === id)?.votes ?? null)]);
   yield line('result', results.tallies);

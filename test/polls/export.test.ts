@@ -2,13 +2,14 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { csvLine } from '../../src/core/csv.ts';
+import { columnNames, csvLine } from '../../src/core/csv.ts';
 import { ask, castVote, createPoll, manage, type TestPoll } from '../support/api.ts';
 import { BACKENDS, serveOn } from '../support/backends.ts';
 import { ROOT, startServer, TEST_SECRET, type TestServer } from '../support/server.ts';
 
 /** Reads RFC 4180, strictly: every line ends in CRLF and has as many fields as the first. */
-function readCsv(text: string): string[][] {
+function readCsv(file: string): string[][] {
+  const text = file.replace(/^\uFEFF/, '');
   expect(text.endsWith('\r\n')).toBe(true);
   const rows: string[][] = [];
   let row: string[] = [];
@@ -35,6 +36,22 @@ test('CSV: quotes where they belong, and nothing that a spreadsheet would run', 
     expect(cell).toBe(`'${formula}`);
   }
   expect(csvLine(['a=b', '2-1', 'x@y'])).toBe('a=b,2-1,x@y\r\n');
+});
+
+test('CSV: a cell stays one cell where another sign separates columns', () => {
+  expect(csvLine(['x;=1+1', 'a|b', 'c'])).toBe('"x;=1+1","a|b",c\r\n');
+});
+
+test('CSV: columns have different names', () => {
+  expect(columnNames(['record', 'castAt'], ['record', '=1+1', "'=1+1", 'a', 'record (2)'])).toEqual([
+    'record',
+    'castAt',
+    'record (2)',
+    '=1+1',
+    "'=1+1 (2)",
+    'a',
+    'record (2) (2)',
+  ]);
 });
 
 describe.each(BACKENDS)('exports on %s', (name, openBackend) => {
@@ -80,8 +97,14 @@ describe.each(BACKENDS)('exports on %s', (name, openBackend) => {
       await given.text();
     }
     expect((await get(poll, 'xml', poll.manage)).status).toBe(404);
+    const bytes = async (path: string) =>
+      Buffer.from(await (await fetch(`${server.url}${path}`, { headers: poll.manage })).arrayBuffer());
+    expect((await bytes(`/polls/${poll.id}/export.csv`)).toString('latin1').startsWith('\xef\xbb\xbfrecord')).toBe(
+      true,
+    );
+    expect((await bytes(`/polls/${poll.id}/export.csv?bom=0`)).toString().startsWith('record')).toBe(true);
     const posted = await get(poll, 'csv', poll.manage, { method: 'POST' });
-    expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET']);
+    expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
     const told = await server.app.store.listAudit(poll.id, 20, null);
     expect(told.filter(({ outcome }) => outcome === 'ACCEPTED').map(({ action, detail }) => [action, detail])).toEqual([
       ['exportPoll', 'json'],
@@ -91,12 +114,13 @@ describe.each(BACKENDS)('exports on %s', (name, openBackend) => {
   });
 
   test('SINGLE and MULTIPLE: a column a choice, the votes, and a line a ballot', async () => {
-    const labels = ['=1+1', 'Ünï, "quoted"', 'two\nlines', 'plain'];
+    const labels = ['=1+1', 'Ünï, "quoted"', 'two; parts', 'plain'];
     const poll = await createPoll(graphql, { kind: 'MULTIPLE', choices: labels });
     const [a, b, c] = poll.choiceIds;
     await votes(poll, [{ choiceIds: [a, b] }, { choiceIds: [a] }, { choiceIds: [c, a] }]);
-    const [head, result, ...ballots] = readCsv(await exported(poll, 'csv'));
+    const [head, about, result, ...ballots] = readCsv(await exported(poll, 'csv'));
     expect(head).toEqual(['record', 'castAt', "'=1+1", ...labels.slice(1)]);
+    expect(about?.slice(0, 4)).toEqual(['poll', expect.stringMatching(/^\d{4}-.*Z$/), poll.id, 'Which?']);
     expect(result).toEqual(['result', '', '3', '1', '1', '0']);
     expect(ballots.map(([record, , ...cells]) => [record, ...cells].join()).sort()).toEqual([
       'ballot,1,,,',
@@ -116,7 +140,7 @@ describe.each(BACKENDS)('exports on %s', (name, openBackend) => {
       { choiceIds: [b, a] },
       { choiceIds: [c, b, a] },
     ]);
-    const [, ...lines] = readCsv(await exported(ranked, 'csv'));
+    const [, , ...lines] = readCsv(await exported(ranked, 'csv'));
     expect(lines.slice(0, 3).map((line) => line.join())).toEqual(['result,,2,2,1', 'round 1,,2,2,1', 'round 2,,2,3,']);
     expect(
       lines
@@ -127,8 +151,14 @@ describe.each(BACKENDS)('exports on %s', (name, openBackend) => {
     const rating = await createPoll(graphql, { kind: 'RATING', choices: null, ratingScale: { min: -1, max: 1 } });
     await votes(rating, [{ rating: -1 }, { rating: 1 }, { rating: -1 }]);
     const rows = readCsv(await exported(rating, 'csv')).map(([record, , ...cells]) => [record, ...cells].join());
-    expect(rows.slice(0, 4)).toEqual(['record,rating,votes', 'result,-1,2', 'result,0,0', 'result,1,1']);
-    expect(rows.slice(4).sort()).toEqual(['ballot,-1,', 'ballot,-1,', 'ballot,1,']);
+    expect(rows.slice(0, 5)).toEqual([
+      'record,rating,votes',
+      `poll,${rating.id},Which?`,
+      'result,-1,2',
+      'result,0,0',
+      'result,1,1',
+    ]);
+    expect(rows.slice(5).sort()).toEqual(['ballot,-1,', 'ballot,-1,', 'ballot,1,']);
   });
 
   test('JSON: the poll, the results as everywhere, the ballots', async () => {
@@ -190,7 +220,7 @@ describe.each(BACKENDS)('exports on %s', (name, openBackend) => {
     const response = await get(poll, 'csv', poll.manage, { signal: abort.signal });
     abort.abort();
     await expect(response.text()).rejects.toThrow();
-    expect(readCsv(await exported(poll, 'csv'))).toHaveLength(3);
+    expect(readCsv(await exported(poll, 'csv'))).toHaveLength(4);
   });
 
   test('pollcast export writes the same file; on PGlite it says that the server must stop first', {
@@ -222,7 +252,8 @@ describe.each(BACKENDS)('exports on %s', (name, openBackend) => {
     }
     const csv = await run(poll.id);
     expect(csv).toMatchObject({ code: 0, err: '' });
-    expect(csv.out.split('\r\n').sort()).toEqual(byHttp.split('\r\n').sort());
+    expect(csv.out.startsWith('\uFEFFrecord')).toBe(true);
+    expect(csv.out.slice(1).split('\r\n').sort()).toEqual(byHttp.split('\r\n').sort());
     const json = await run(poll.id, '--format', 'json');
     expect(JSON.parse(json.out)).toMatchObject({ results: { ballotCount: 3 }, ballots: [{}, {}, {}] });
     expect(await run('nothing')).toMatchObject({ code: 1, out: '', err: 'pollcast: There is no poll "nothing".\n' });

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Context } from '../../graphql/context.ts';
-import { EXPORT_FORMATS, type ExportFormat } from '../../polls/export.ts';
+import { EXPORT_FORMATS, type ExportFormat, withByteOrderMark } from '../../polls/export.ts';
 
 /** A reader that takes nothing for so long is cut off. */
 const STALL_MS = 60_000;
@@ -18,9 +18,10 @@ export async function sendExport(
   response: ServerResponse,
   { services, viewer }: Context,
   pollId: string,
-  format: ExportFormat,
+  { format, bom }: { readonly format: ExportFormat; readonly bom: boolean },
 ): Promise<void> {
-  const pieces = await services.exports.open(viewer, pollId, format);
+  const file = await services.exports.open(viewer, pollId, format);
+  const pieces = format === 'csv' && bom ? withByteOrderMark(file) : file;
   response.writeHead(200, {
     'content-type': TYPES[format],
     'content-disposition': `attachment; filename="poll-${pollId}.${format}"`,

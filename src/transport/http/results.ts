@@ -38,17 +38,17 @@ export function makeResultsEndpoint(
         /^\/polls\/([^/]{1,64})\/(results|stream|export\.(csv|json))$/.exec(url.pathname) ?? [];
       if (id === undefined) return false;
       const format = exportFormat(extension);
-      // A stream has no end to stop before, and its bytes would follow the head that was asked for.
-      const takesHead = what === 'results';
-      if (request.method !== 'GET' && (request.method !== 'HEAD' || !takesHead)) {
-        response.setHeader('allow', takesHead ? 'GET, HEAD' : 'GET');
-        refuse(response, [new GraphQLError('Only GET is possible here.')], 405);
+      const isHead = request.method === 'HEAD';
+      if (request.method !== 'GET' && !isHead) {
+        response.setHeader('allow', 'GET, HEAD');
+        refuse(response, [new GraphQLError('Only GET and HEAD are possible here.')], 405);
         return true;
       }
       const go = (): void => {
         if (response.destroyed) return;
-        if (format !== null) file(response, id, format, context);
-        else if (what === 'stream') stream(request, response, id, context);
+        if (format !== null) file(response, id, context, { format, bom: url.searchParams.get('bom') !== '0' });
+        // The head of a stream is sent like the head of its first event: a stream itself has no end.
+        else if (what === 'stream' && !isHead) stream(request, response, id, context);
         else answer(request, response, id, context, url.searchParams);
       };
       const failed = (error: unknown): void => refuse(response, [engine.mask(error, context.origin)]);
@@ -76,8 +76,13 @@ export function makeResultsEndpoint(
     };
   }
 
-  function file(response: ServerResponse, id: string, format: ExportFormat, context: Context): void {
-    sendExport(response, context, id, format).catch((error: unknown) => {
+  function file(
+    response: ServerResponse,
+    id: string,
+    context: Context,
+    options: { readonly format: ExportFormat; readonly bom: boolean },
+  ): void {
+    sendExport(response, context, id, options).catch((error: unknown) => {
       const shown = error instanceof PollcastError ? asGraphQLError(error) : engine.mask(error, context.origin);
       if (response.headersSent) response.destroy();
       else refuse(response, [shown]);
@@ -102,48 +107,66 @@ export function makeResultsEndpoint(
     if (waitMs > 0 && asked === null)
       throw new InvalidInputError('waitMs: takes afterVersion, the version that you have.');
     if (waitMs > 0) holdPlace(response, context);
-    const after = asked ?? versionOf(request.headers['if-none-match']);
+    const knownTags = request.headers['if-none-match'];
     // A second in a CDN absorbs a crowd; an answer that was waited for belongs to who waited.
     const isPublic = (): boolean => {
       const poll = context.services.hub.known(id)?.poll;
       return poll?.resultsVisibility === 'ALWAYS' && poll.status !== 'DRAFT';
     };
     const cache = (): string => (waitMs > 0 ? 'no-store' : isPublic() ? 'public, max-age=1' : 'private, no-store');
+    const unchanged = (etag: string | null): void => {
+      response.writeHead(304, { 'cache-control': cache(), ...(etag === null ? {} : { etag }) }).end();
+    };
     polling.wait(request, response, {
       start: startOf(id, context, waitMs > 0 ? 'returning' : 'none'),
-      after,
+      after: asked,
       waitMs: withinSession(waitMs, context.viewer, clock),
-      answer: ({ cursor, payload }) =>
+      answer: ({ cursor, payload }) => {
+        const etag = entityTag(cursor, payload);
+        if (matches(knownTags, etag)) {
+          unchanged(etag);
+          return;
+        }
         response
           .writeHead(200, {
             'content-type': 'application/json; charset=utf-8',
             'content-length': payload.length,
             'cache-control': cache(),
-            etag: `"v${cursor}"`,
+            etag,
           })
-          .end(request.method === 'HEAD' ? undefined : payload),
-      nothing: () => response.writeHead(304, { 'cache-control': cache(), etag: `"v${after}"` }).end(),
+          .end(request.method === 'HEAD' ? undefined : payload);
+      },
+      // Nothing was read, so it is only known of a public poll that its tallies are not hidden.
+      nothing: () => unchanged(isPublic() ? `"v${asked}"` : null),
       refuse: (errors) => refuse(response, errors),
     });
   }
 }
 
-/** Until it is answered. Throws `RateLimitedError` where its address has none left. */
+/** Results without their tallies have a tag of their own: a viewer who may see them now must not be answered 304. */
+function entityTag(version: number, payload: Buffer): string {
+  return payload.includes(HIDDEN) ? `"v${version}h"` : `"v${version}"`;
+}
+
+const HIDDEN = '"tallies":null';
+
+/** Weak comparison of If-None-Match (RFC 9110, 13.1.2): a list of tags, or `*` for any. */
+function matches(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false;
+  if (header.trim() === '*') return true;
+  return [...header.matchAll(/"[^"]*"/g)].some(([tag]) => tag === etag);
+}
+
+/** Takes a place of the address until the response closes. Throws `RateLimitedError` if none is left. */
 function holdPlace(response: ServerResponse, { services, address }: Context): void {
   services.rates.connect(address);
   response.on('close', () => services.rates.disconnect(address));
 }
 
-/** The version in an entity tag of ours; a weak one (a proxy may weaken it) names it as well. */
-function versionOf(header: string | undefined): number | null {
-  const version = /^\s*(?:W\/)?"v(\d{1,10})"\s*$/.exec(header ?? '')?.[1];
-  return version === undefined ? null : Number(version);
-}
-
 function readWhole(params: URLSearchParams, name: string, most: number): number | null {
   const text = params.get(name);
   if (text === null) return null;
-  if (!/^\d{1,15}$/.test(text) || Number(text) > most) {
+  if (!/^\d{1,16}$/.test(text) || Number(text) > most) {
     throw new InvalidInputError(`${name}: "${cut(text, 40)}" must be a whole number from 0 to ${most}.`);
   }
   return Number(text);

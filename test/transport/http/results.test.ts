@@ -65,6 +65,7 @@ describe('short polling', () => {
     ]);
     await vote(poll);
     expect([await status('"v1"'), await status('"v2"')]).toEqual([200, 304]);
+    expect([await status('"x", W/"v2"'), await status('*'), await status('"v02"')]).toEqual([304, 304, 200]);
     const head = await get(path, { method: 'HEAD' });
     expect([head.status, await head.text(), head.headers.get('etag')]).toEqual([200, '', '"v2"']);
   });
@@ -86,6 +87,39 @@ describe('short polling', () => {
     expect((await get('/polls/nothing/stream')).status).toBe(404);
     const posted = await get('/polls/nothing/results', { method: 'POST' });
     expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
+  });
+
+  test('HEAD answers wherever GET does', async () => {
+    const poll = await createPoll(server.graphql);
+    for (const path of ['results', 'stream', 'export.csv', 'export.json']) {
+      const head = await get(`/polls/${poll.id}/${path}`, { method: 'HEAD', headers: poll.manage });
+      expect([path, head.status, await head.text()]).toEqual([path, 200, '']);
+    }
+    for (const path of ['/healthz', '/readyz', '/metrics', '/graphql?query={__typename}']) {
+      const head = await get(path, { method: 'HEAD' });
+      expect([path, head.status, await head.text()]).toEqual([path, 200, '']);
+    }
+  });
+
+  test('the largest version is one that can be named', async () => {
+    const poll = await createPoll(server.graphql);
+    expect((await get(`/polls/${poll.id}/results?afterVersion=${Number.MAX_SAFE_INTEGER}`)).status).toBe(200);
+    expect((await get(`/polls/${poll.id}/results?afterVersion=9007199254740992`)).status).toBe(400);
+  });
+
+  test('L8 the tag differs between those who see the tallies and those who do not', async () => {
+    const poll = await createPoll(server.graphql, { resultsVisibility: 'AFTER_VOTE' });
+    const { voterToken } = await vote(poll);
+    const path = `/polls/${poll.id}/results`;
+    const hidden = await get(path);
+    const tag = hidden.headers.get('etag') ?? '';
+    expect(await hidden.json()).toMatchObject({ version: 2, tallies: null });
+    const headers = { 'if-none-match': tag, 'pollcast-voter': voterToken ?? '' };
+    const shown = await get(path, { headers });
+    expect(shown.status).toBe(200);
+    expect((await shown.json()).tallies).toHaveLength(4);
+    expect(shown.headers.get('etag')).not.toBe(tag);
+    expect((await get(path, { headers: { 'if-none-match': tag } })).status).toBe(304);
   });
 });
 
