@@ -12,13 +12,11 @@ import {
   Kind,
   type OperationDefinitionNode,
 } from 'graphql';
-import { PollcastError } from '../../core/errors.ts';
 import { refusalOf } from '../../identity/session.ts';
 import type { PollView, Subscription } from '../../live/hub.ts';
 import type { Subscriber } from '../../live/subscriber.ts';
 import type { Stop } from '../../ports/clock.ts';
 import type { Context } from '../context.ts';
-import { asGraphQLError } from '../schema/errors.ts';
 import { LiveSource, readWait } from '../schema/live.ts';
 import { schema } from '../schema/schema.ts';
 import type { Documents } from './documents.ts';
@@ -101,7 +99,7 @@ export function makeSubscriptions(documents: Pick<Documents, 'prepare'>, executo
           subscriber,
         );
       } catch (error) {
-        return [error instanceof PollcastError ? asGraphQLError(error) : executor.mask(error, context.origin)];
+        return [executor.mask(error, context.origin)];
       }
     },
 
@@ -140,7 +138,7 @@ export function makeSubscriptions(documents: Pick<Documents, 'prepare'>, executo
           subscriber,
         );
       } catch (error) {
-        return [error instanceof PollcastError ? asGraphQLError(error) : executor.mask(error, context.origin)];
+        return [executor.mask(error, context.origin)];
       }
     },
 

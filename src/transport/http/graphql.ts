@@ -9,12 +9,12 @@ import type { ExecutionResult, GraphQLError } from 'graphql';
 import { UnavailableError } from '../../core/errors.ts';
 import { cut } from '../../core/text.ts';
 import type { Context, Services } from '../../graphql/context.ts';
+import type { Admission } from '../../graphql/engine/admit.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import { isRefusal, type PreparedOperation } from '../../graphql/engine/operation.ts';
 import type { LongPollWait } from '../../graphql/engine/subscribe.ts';
 import { asGraphQLError } from '../../graphql/schema/errors.ts';
 import { withinSession } from '../../identity/session.ts';
-import { LIMITS } from '../../limits/limits.ts';
 import type { Subscriber, Update } from '../../live/subscriber.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
@@ -43,10 +43,8 @@ interface HttpOperation {
   readonly params: GraphqlParams;
   /** Null for a GET, which may not mutate. */
   readonly body: Buffer | null;
-  /** The points of its address are paid (A1). */
-  isCharged: boolean;
-  /** It holds a place of its address (A2). */
-  hasPlace: boolean;
+  /** It is charged and has its place, or is refused (A1, A2). */
+  isAdmitted: boolean;
 }
 
 /** What Yoga answers: the request, with the text of a persisted query put in. */
@@ -79,26 +77,31 @@ export function makeGraphqlEndpoint(options: {
       post(request, response);
       return;
     }
-    if (request.method !== 'GET' && request.method !== 'HEAD') return handOver({ request, response, body: null });
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      handOver({ request, response, body: null });
+      return;
+    }
     const accepted = acceptedBy(request.headers.accept);
     const params = readUrl(request);
     if (typeof params === 'string') {
       sendError(response, 400, params);
       return;
     }
-    if (params === null) return handOver({ request, response, body: null });
+    if (params === null) {
+      handOver({ request, response, body: null });
+      return;
+    }
     const operation: HttpOperation = {
       request,
       response,
       accepted,
       params,
       body: null,
-      isCharged: false,
-      hasPlace: false,
+      isAdmitted: false,
     };
     // A plain GET is Yoga's, which also knows a browser that wants GraphiQL.
     if (request.method === 'GET' && (accepted.events || params.hash !== null) && run(operation)) return;
-    return handOver(operation);
+    handOver(operation);
   }
 
   function post(request: IncomingMessage, response: Response): void {
@@ -133,13 +136,13 @@ export function makeGraphqlEndpoint(options: {
         const params = readParams(body);
         if (params !== null) {
           const accepted = acceptedBy(request.headers.accept);
-          const operation = { request, response, accepted, params, body, isCharged: false, hasPlace: false };
-          if (!run(operation)) handOverOrFail(operation);
+          const operation = { request, response, accepted, params, body, isAdmitted: false };
+          if (!run(operation)) handOver(operation);
           return;
         }
       }
       const params = type.startsWith('application/graphql') ? readGraphql(type, body) : null;
-      handOverOrFail({ request, response, body, ...(params === null ? {} : { params }) });
+      handOver({ request, response, body, ...(params === null ? {} : { params }) });
     }
   }
 
@@ -155,31 +158,56 @@ export function makeGraphqlEndpoint(options: {
     const prepared = engine.prepare(query, params.operationName);
     if (isRefusal(prepared)) {
       if (accepted.json !== null || !accepted.events) return false;
-      const send = (): void => streams.single(response, { errors: prepared });
-      const charged = charge(operation, LIMITS.unusualCost);
-      if (charged === null) send();
-      else charged.then(send).catch((error: unknown) => sendFault(response, error, engine));
+      whenAdmitted(operation, null, () => streams.single(response, { errors: prepared }));
       return true;
     }
     const kind = prepared.operation.operation;
     if (kind === 'mutation' && body === null) return false;
     if (kind === 'subscription' && !accepted.events) return false;
+    if (accepted.json === null && !accepted.events) return false;
+    const go = (context: Context): void =>
+      whenAdmitted(operation, prepared, () => runAdmitted(operation, prepared, context));
     const context = contexts.of(operation.request, response);
-    // A vote is charged where it is cast.
-    const charged = kind === 'mutation' ? null : charge(operation, prepared.cost);
-    if (charged === null && !(context instanceof Promise)) return runAs(operation, prepared, context);
-    const go = ([known]: [Context, unknown]): void | Promise<void> => {
-      if (response.destroyed || runAs(operation, prepared, known)) return;
-      return handOver(operation);
-    };
-    Promise.all([context, charged])
-      .then(go)
-      .catch((error: unknown) => sendFault(response, error, engine));
+    if (context instanceof Promise) context.then(go).catch((error: unknown) => sendFault(response, error, engine));
+    else go(context);
     return true;
   }
 
-  /** The same, once the viewer is known. */
-  function runAs(operation: HttpOperation, prepared: PreparedOperation, context: Context): boolean {
+  /** Calls `next` once the request is charged and has its place, else answers 429. */
+  function whenAdmitted(operation: Handover, prepared: PreparedOperation | null, next: () => void): void {
+    if (operation.isAdmitted === true) {
+      next();
+      return;
+    }
+    operation.isAdmitted = true;
+    const { request, response } = operation;
+    whenOk(
+      response,
+      engine.admit({
+        rates: services.rates,
+        address: addresses.of(request),
+        prepared,
+        // The response may have closed while the charge was awaited.
+        onPlace: (release) => {
+          if (response.destroyed) release();
+          else response.on('close', release);
+        },
+      }),
+      next,
+    );
+  }
+
+  function whenOk(response: Response, admission: Admission | Promise<Admission>, next: () => void): void {
+    const decide = (decided: Admission): void => {
+      if (response.destroyed) return;
+      if (decided.ok) next();
+      else sendFault(response, decided.error, engine);
+    };
+    if (!(admission instanceof Promise)) decide(admission);
+    else admission.then(decide).catch((error: unknown) => sendFault(response, error, engine));
+  }
+
+  function runAdmitted(operation: HttpOperation, prepared: PreparedOperation, context: Context): void {
     const { request, response, accepted } = operation;
     const { variables } = operation.params;
     if (prepared.operation.operation === 'subscription') {
@@ -191,48 +219,26 @@ export function makeGraphqlEndpoint(options: {
       } catch (error) {
         sendFault(response, error, engine);
       }
-      return true;
+      return;
     }
-    if (prepared.canWait && !holdPlace(operation, context.address)) return true;
-    if (accepted.json === null && !accepted.events) return false;
     const refused = engine.refusal(prepared.operation, context) !== null;
     const wait = accepted.json === null || refused ? null : engine.waitOf(prepared, variables);
     if (wait !== null && accepted.json !== null) {
       waitFor(operation, { prepared, context, type: accepted.json, wait });
-      return true;
+      return;
     }
     const answer = (result: ExecutionResult): void => {
-      if (accepted.json === null) streams.single(response, result);
-      else if ('data' in result) send(response, 200, accepted.json, JSON.stringify(result));
+      if (accepted.json === null) {
+        const { rates } = services;
+        const admission = engine.admitRejected(prepared, result, { rates, address: context.address });
+        whenOk(response, admission, () => streams.single(response, result));
+      } else if ('data' in result) send(response, 200, accepted.json, JSON.stringify(result));
       // Without data nothing was run: the variables or the viewer's token were wrong.
-      else handOverOrFail(operation);
+      else handOver(operation);
     };
     const result = engine.execute(prepared, variables, context);
     if (result instanceof Promise) result.then(answer).catch((error: unknown) => sendFault(response, error, engine));
     else answer(result);
-    return true;
-  }
-
-  /** Charges the points of a request, once. Null: nothing to wait for. */
-  function charge(operation: Handover, cost: number): Promise<void> | null {
-    if (operation.isCharged === true) return null;
-    operation.isCharged = true;
-    return services.rates.operation(addresses.of(operation.request), cost);
-  }
-
-  /** Counts the request against its address's limit until the response closes. At the limit, sends 429 and returns false. */
-  function holdPlace(operation: Handover, address: string): boolean {
-    if (operation.hasPlace === true) return true;
-    const { response } = operation;
-    try {
-      services.rates.connect(address);
-    } catch (error) {
-      sendFault(response, error, engine);
-      return false;
-    }
-    operation.hasPlace = true;
-    response.on('close', () => services.rates.disconnect(address));
-    return true;
   }
 
   /** A long poll in GraphQL. When the time has passed, it answers the current results. */
@@ -272,30 +278,27 @@ export function makeGraphqlEndpoint(options: {
     });
   }
 
-  function handOverOrFail(operation: Handover): void {
-    handOver(operation).catch((error: unknown) => sendFault(operation.response, error, engine));
-  }
-
-  /** Lets Yoga answer, which costs more where the request was not charged before. */
-  async function handOver(operation: Handover): Promise<void> {
-    const { request, response } = operation;
+  /** Lets Yoga answer. A request without a valid operation is charged as unusual. */
+  function handOver(operation: Handover): void {
+    const { request, response, body, params } = operation;
     const prepared = preparedOf(operation);
-    const isRead = prepared !== null && prepared.operation.operation !== 'mutation';
-    await charge(operation, isRead ? prepared.cost : LIMITS.unusualCost);
-    // Only a query with `waitMs` waits, and only one that is valid.
-    if (response.destroyed || (prepared?.canWait === true && !holdPlace(operation, addresses.of(request)))) return;
-    const { params } = operation;
-    if (params == null || params.hash === null || params.query !== null) {
-      return yoga.answer(request, response, operation.body);
-    }
-    const query = engine.find(null, params.hash);
-    if (typeof query !== 'string') return sendRefusal(operation, [query]);
-    return yoga.answer(request, response, operation.body, { ...params, query });
+    const mayRun = prepared !== null && (body !== null || prepared.operation.operation !== 'mutation');
+    whenAdmitted(operation, mayRun ? prepared : null, () => {
+      const query = params == null || params.hash === null ? null : engine.find(params.query, params.hash);
+      if (query !== null && typeof query !== 'string') {
+        sendRefusal(operation, [query]);
+        return;
+      }
+      const resolved = params == null || query === null || params.query !== null ? undefined : { ...params, query };
+      yoga.answer(request, response, body, resolved).catch((error: unknown) => sendFault(response, error, engine));
+    });
   }
 
   function preparedOf({ params }: Handover): PreparedOperation | null {
-    if (params?.query == null) return null;
-    const prepared = engine.prepare(params.query, params.operationName);
+    if (params === undefined) return null;
+    const query = params.hash === null ? params.query : engine.find(params.query, params.hash);
+    if (typeof query !== 'string') return null;
+    const prepared = engine.prepare(query, params.operationName);
     return isRefusal(prepared) ? null : prepared;
   }
 

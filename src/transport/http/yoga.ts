@@ -1,6 +1,6 @@
 /** GraphQL Yoga for what is not hot: GraphiQL, GET, and whatever is unusual or malformed, said in its words. */
 import type { IncomingMessage } from 'node:http';
-import { type ExecutionArgs, GraphQLError, getOperationAST } from 'graphql';
+import { type ExecutionArgs, type ExecutionResult, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import { type ErrorCode, HTTP_STATUS } from '../../core/errors.ts';
 import type { Context } from '../../graphql/context.ts';
@@ -100,6 +100,20 @@ function refusalIn(
   return refused === null ? null : withStatus(refused, statusOf(refused));
 }
 
+/** Executes an operation, and charges a mutation whose variables are wrong. */
+async function executeIn(
+  engine: Engine,
+  args: ExecutionArgs,
+  { services, address }: Context,
+): Promise<ExecutionResult> {
+  const result = await engine.executeArgs(args);
+  const operation = getOperationAST(args.document, args.operationName);
+  if (operation == null) return result;
+  const admission = await engine.admitRejected({ operation }, result, { rates: services.rates, address });
+  if (admission.ok) return result;
+  return { errors: [withStatus(engine.mask(admission.error), HTTP_STATUS.RATE_LIMITED)] };
+}
+
 function statusOf({ extensions: { code } }: GraphQLError): number {
   return typeof code === 'string' && Object.hasOwn(HTTP_STATUS, code) ? HTTP_STATUS[code as ErrorCode] : 500;
 }
@@ -123,7 +137,9 @@ function onEngine(engine: Engine): Plugin<Context> {
     },
     onExecute({ args, setExecuteFn }) {
       const refused = refusalIn(engine, args);
-      setExecuteFn(refused === null ? engine.executeArgs : () => ({ errors: [refused] }));
+      setExecuteFn((given: ExecutionArgs) =>
+        refused === null ? executeIn(engine, given, args.contextValue) : { errors: [refused] },
+      );
     },
     onSubscribe() {
       throw new GraphQLError('A subscription needs "Accept: text/event-stream", or a WebSocket.', {

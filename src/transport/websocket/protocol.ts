@@ -178,13 +178,18 @@ export function makeProtocol(options: {
     context: Context,
   ): Promise<boolean> {
     const prepared = engine.prepare(query, operationName);
-    const isMutation = !isRefusal(prepared) && prepared.operation.operation === 'mutation';
-    const cost = isRefusal(prepared) ? LIMITS.unusualCost : prepared.cost;
-    const counted = isMutation ? null : services.rates.operation(context.address, cost);
-    try {
-      if (counted !== null) await counted;
-    } catch (error) {
-      operation.refuse([engine.mask(error)]);
+    const { rates } = services;
+    const { address } = context;
+    // The connection itself has the place.
+    const asked = engine.admit({
+      rates,
+      address,
+      prepared: isRefusal(prepared) ? null : prepared,
+      onPlace: null,
+    });
+    const admission = asked instanceof Promise ? await asked : asked;
+    if (!admission.ok) {
+      operation.refuse([engine.mask(admission.error)]);
       return false;
     }
     if (isRefusal(prepared)) {
@@ -193,9 +198,10 @@ export function makeProtocol(options: {
     }
     if (prepared.operation.operation !== 'subscription') {
       const result = await engine.execute(prepared, variables, context);
-      // Without data nothing was run, so nothing was charged in a resolver (A1).
-      if (isMutation && !('data' in result)) await services.rates.operation(context.address, LIMITS.unusualCost);
-      operation.answer(result);
+      const asking = engine.admitRejected(prepared, result, { rates, address });
+      const charged = asking instanceof Promise ? await asking : asking;
+      if (charged.ok) operation.answer(result);
+      else operation.refuse([engine.mask(charged.error)]);
       return false;
     }
     const started = await engine.subscribe(prepared, variables, context, operation);
