@@ -67,13 +67,16 @@ export function makeYoga({
         for (const [name, value] of Object.entries(pageHeaders())) response.setHeader(name, value);
       }
       answer.headers.forEach((value, name) => {
-        response.setHeader(name, value);
+        // Yoga announces chunks for multipart/mixed, but the whole answer has a length.
+        if (!HOP_BY_HOP.has(name.toLowerCase())) response.setHeader(name, value);
       });
       response.setHeader('content-length', text.length);
       response.writeHead(answer.status).end(request.method === 'HEAD' ? undefined : text);
     },
   };
 }
+
+const HOP_BY_HOP = new Set(['connection', 'transfer-encoding']);
 
 /** A request with a persisted query, as if the client had sent the text. */
 function bodyOf({ query, operationName, variables }: GraphqlParams): string {
