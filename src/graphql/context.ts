@@ -1,5 +1,4 @@
-/** What every resolver gets: the use cases, and who asks. */
-
+/** The context of each operation, for resolvers: the use cases and the viewer. */
 import type { GraphQLError } from 'graphql';
 import type { Audience } from '../core/visibility.ts';
 import type { Accounts } from '../identity/accounts.ts';
@@ -24,31 +23,39 @@ export interface Services {
   readonly exports: Exports;
   readonly hub: Hub;
   readonly voters: VoterKeys;
-  /** Null: this server knows no accounts. */
+  /** Null: this server has no accounts. */
   readonly accounts: Accounts | null;
   readonly rates: RateLimits;
 }
 
-/** Where an operation came from. */
+/** The connection or request that an operation came from. */
 export interface Origin {
-  /** What names it in log lines. Asking may cost something. */
+  /** Identifies it in log lines. Reading it may create an id. */
   readonly logFields: object;
 }
 
-/** One operation's context: who asks, and what they may call. */
+/** The context of one operation. */
 export interface Context {
   readonly services: Services;
   readonly viewer: Viewer;
-  /** The network that the caller is counted by; empty for a group. */
+  /** The network address that limits count; empty for a group. */
   readonly address: string;
-  /** Keeps a new voter token for the viewer, where the transport can (a browser's cookie). True: the caller need not see it. */
+  /**
+   * Stores a new voter token in the browser's cookie. True: the answer need not contain
+   * it.
+   */
   readonly keepVoterToken: ((token: string) => boolean) | null;
-  /** Where the poll stands, given to a query that waited for it with a whole group; null: it is gone; else why it cannot be read. */
+  /**
+   * The poll for a query that waited with its group. Null: deleted. An error: not
+   * readable.
+   */
   readonly pollView?: PollView | GraphQLError | null;
-  /** As whom a whole group is shown results; null: as the viewer. */
+  /** The audience whose results a group sees; null: those of the viewer. */
   readonly audience?: Audience | null;
-  /** The voter token that came with the request itself, to be given back; null where a cookie holds it. */
+  /**
+   * The voter token of the request, to return to the caller; null if a cookie holds it.
+   */
   readonly voterToken: string | null;
-  /** Null for what is run for a whole group. */
+  /** Null for a group. */
   readonly origin: Origin | null;
 }

@@ -1,6 +1,6 @@
 /**
- * Decides for every transport whether an operation may run: it charges the operation to its
- * address once, and takes one place for an operation that may wait.
+ * Decides for every transport whether an operation may run. It charges the operation to
+ * its address once, and takes one place for an operation that may wait.
  */
 import type { ExecutionResult } from 'graphql';
 import { LIMITS } from '../../limits/limits.ts';

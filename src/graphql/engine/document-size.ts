@@ -1,4 +1,7 @@
-/** How large a document may be: checked before it is validated, since validating a bomb is what a bomb is for. */
+/**
+ * Limits the size of a document. The check runs before validation, because the validation
+ * of a huge document is slow.
+ */
 import {
   type DocumentNode,
   type FieldNode,
@@ -13,13 +16,13 @@ import { LIMITS } from '../../limits/limits.ts';
 interface Size {
   readonly depth: number;
   readonly fields: number;
-  /** Fields on the level itself. */
+  /** Fields on the top level. */
   readonly width: number;
 }
 
 const NOTHING: Size = { depth: 0, fields: 0, width: 0 };
 
-/** Measures what a selection comes to with its fragments spread out. Linear in the document, whatever they are. */
+/** Measures selections with their fragments expanded, in time linear in the document. */
 function makeRuler(document: DocumentNode): (set: SelectionSetNode) => Size {
   const fragments = new Map<string, FragmentDefinitionNode>();
   for (const node of document.definitions)
@@ -29,7 +32,7 @@ function makeRuler(document: DocumentNode): (set: SelectionSetNode) => Size {
   const sizeOfFragment = (name: string): Size => {
     const size = known.get(name);
     if (size !== undefined) return size;
-    // A circle is reported by validation; here it only must not be followed.
+    // Validation reports a cycle of fragments. Do not follow it here.
     known.set(name, NOTHING);
     const fragment = fragments.get(name);
     const measured = fragment === undefined ? NOTHING : sizeOf(fragment.selectionSet);
@@ -39,7 +42,8 @@ function makeRuler(document: DocumentNode): (set: SelectionSetNode) => Size {
 
   const sizeOfField = (node: FieldNode): Size => {
     const name = node.name.value;
-    // Introspection is deep by nature and bounded by a rule of its own; but each repetition costs milliseconds.
+    // A validation rule limits the depth of introspection. Each repetition costs
+    // milliseconds.
     if (name === '__schema' || name === '__type') return { depth: 0, fields: LIMITS.introspectionFields, width: 1 };
     if (name.startsWith('__')) return { depth: 0, fields: 1, width: 1 };
     const inner = node.selectionSet === undefined ? NOTHING : sizeOf(node.selectionSet);
@@ -66,7 +70,7 @@ function makeRuler(document: DocumentNode): (set: SelectionSetNode) => Size {
 
 const costs = new WeakMap<OperationDefinitionNode, number>();
 
-/** What an operation costs its address: its fields. Counted once. */
+/** The points that an operation costs its address: the number of its fields. */
 export function costOf(document: DocumentNode, operation: OperationDefinitionNode): number {
   let cost = costs.get(operation);
   if (cost === undefined) {
@@ -76,7 +80,9 @@ export function costOf(document: DocumentNode, operation: OperationDefinitionNod
   return cost;
 }
 
-/** Errors that name the limit; none for a document of ordinary size. */
+/**
+ * Returns errors that name the limit; an empty list if the document is within all limits.
+ */
 export function checkSize(document: DocumentNode): GraphQLError[] {
   const sizeOf = makeRuler(document);
   const errors: GraphQLError[] = [];
@@ -97,8 +103,8 @@ export function checkSize(document: DocumentNode): GraphQLError[] {
 }
 
 /**
- * The root field of a subscription may not be left out or put in by a directive, as the specification has it: a subscription to
- * nothing is none, and graphql's own rule for the root throws at a condition that is a variable.
+ * Forbids @skip and @include on the root field of a subscription, as the specification
+ * does. The rule of graphql-js throws if the condition is a variable.
  */
 export function checkRoots(document: DocumentNode): GraphQLError[] {
   const fragments = new Map<string, FragmentDefinitionNode>();

@@ -1,4 +1,7 @@
-/** The documents that clients send: each is parsed, checked, validated and worked out once, and remembered while there is room. */
+/**
+ * Parses, checks and validates each document once, and caches the result for all
+ * transports.
+ */
 import {
   type DocumentNode,
   GraphQLError,
@@ -15,17 +18,19 @@ import { checkRoots, checkSize } from './document-size.ts';
 import { analyse, type PreparedOperation } from './operation.ts';
 
 export interface Documents {
-  /** Throws a `GraphQLError` at the first syntax error or token too many. */
+  /**
+   * Throws a `GraphQLError` at the first syntax error, or if there are too many tokens.
+   */
   parse(query: string): DocumentNode;
-  /** Empty: valid and of ordinary size. */
+  /** Returns an empty list if the document is valid and within the limits. */
   validate(document: DocumentNode): readonly GraphQLError[];
-  /** Ready to run, or the errors that say why not. */
+  /** Returns the operation that is ready to run, or the errors of the document. */
   prepare(query: string, operationName: string | null | undefined): PreparedOperation | readonly GraphQLError[];
 }
 
 export function makeDocuments(log: Log): Documents {
   const documents = new LRUCache<string, DocumentNode | GraphQLError>({
-    // Bytes: a parsed document takes 80 to 100 for each of its characters.
+    // In bytes: a parsed document takes 80 to 100 bytes for each character.
     maxSize: 20_000_000,
     sizeCalculation: (_, query) => query.length * 100 + 1_000,
   });

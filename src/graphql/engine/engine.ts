@@ -1,6 +1,6 @@
 /**
- * The one engine of all transports: parses, checks and validates a document once and remembers it, executes operations,
- * and starts subscriptions on the hub. Whatever leaves it has its errors masked.
+ * Runs GraphQL operations for all transports: documents, admission, execution,
+ * subscriptions. All errors in its results are masked.
  */
 import type { GraphQLSchema } from 'graphql';
 import type { Log } from '../../ports/log.ts';

@@ -1,4 +1,4 @@
-/** Runs operations with graphql-js, and lets nothing out whose errors are not masked. */
+/** Runs operations with graphql-js and masks the errors of every result. */
 import {
   type ExecutionArgs,
   type ExecutionResult,
@@ -15,8 +15,8 @@ import type { PreparedOperation, Variables } from './operation.ts';
 
 export interface Executor {
   /**
-   * What a viewer whose token does not count is answered: an error for all but a mutation, which says it as data. Null:
-   * nothing stands in the way.
+   * The error for a viewer whose token is invalid; null if the operation may run.
+   * Mutations report it as data.
    */
   refusal(operation: OperationDefinitionNode, context: Context): GraphQLError | null;
   /** Runs a query or mutation. Never rejects. */
@@ -25,11 +25,11 @@ export interface Executor {
     variables: Variables,
     context: Context,
   ): ExecutionResult | Promise<ExecutionResult>;
-  /** For Yoga: `execute` in graphql-js' own terms. */
+  /** `execute` with the arguments of graphql-js, for Yoga. */
   executeArgs(args: ExecutionArgs): ExecutionResult | Promise<ExecutionResult>;
-  /** What the caller may see; a fault is logged under a number, with where it came from. */
+  /** The error that the caller may see. Logs a fault with its number and origin. */
   mask(error: unknown, origin?: Origin | null): GraphQLError;
-  /** The same for all errors of a result. `context`: as graphql-js and Yoga hand it on. */
+  /** Masks all errors of a result. `context` comes from graphql-js or Yoga. */
   maskResult(result: ExecutionResult, context: unknown): ExecutionResult;
 }
 
@@ -77,7 +77,7 @@ export function makeExecutor(log: Log): Executor {
   }
 }
 
-/** Yoga's hands are between us and the context, so it is looked at here. */
+/** Yoga passes the context on as unknown, so check it here. */
 function originOf(context: unknown): Origin | null {
   if (typeof context !== 'object' || context === null || !('origin' in context)) return null;
   const { origin } = context;

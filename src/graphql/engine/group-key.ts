@@ -1,4 +1,6 @@
-/** Among whom a subscriber sits: who shares its bytes, and as whom they are made (L8, L9). */
+/**
+ * Chooses the group of a subscriber: the subscribers that get the same bytes (L8, L9).
+ */
 
 import { getVariableValues } from 'graphql';
 import { pollNotFound } from '../../core/errors.ts';
@@ -13,8 +15,8 @@ import type { PreparedOperation, Variables } from './operation.ts';
 type GroupOptions = Pick<Subscription, 'groupKey' | 'encode'>;
 
 /**
- * How this viewer is served, and how once it has voted. Throws `NotFoundError` where there is no such poll, or none that it may
- * know of (L7).
+ * The group of this viewer, now and after its vote. Throws `NotFoundError` if the poll
+ * does not exist or the viewer may not know of it (L7).
  */
 export async function groupFor(
   pollId: string,
@@ -23,11 +25,11 @@ export async function groupFor(
   serve: (as: Audience) => GroupOptions,
 ): Promise<GroupOptions & Pick<Subscription, 'claim'>> {
   let poll = await services.hub.poll(pollId);
-  // What is remembered may be a moment old, and a draft is opened some day.
+  // The cached poll may be stale: the organizer may have opened the draft since.
   if (poll !== null && !seesPoll(viewer, poll)) poll = (await services.hub.read(pollId))?.poll ?? null;
   if (poll === null || !seesPoll(viewer, poll)) throw pollNotFound(pollId);
   if (managesPoll(viewer, poll)) return { ...serve('manager'), claim: null };
-  // A personal operation is run for its viewer each time: what it may see is seen then.
+  // A personal operation runs for its viewer each time, which checks visibility again.
   const voter = dependsOnViewer ? null : voterIn(viewer, poll);
   if (voter === null) return { ...serve('other'), claim: null };
   return {
@@ -37,8 +39,9 @@ export async function groupFor(
 }
 
 /**
- * The key of a group: subscribers with the same key would get the same bytes alone. It holds the coerced values, so that
- * `1` and `"1"` for an ID share, and it tells an absent variable from null, which a default value does too.
+ * The key of a group: subscribers with the same key would get the same bytes alone. It
+ * holds coerced values, so `1` and `"1"` for an ID share a group. It tells an absent
+ * variable from null, because defaults and directives do.
  */
 export function groupKey(prepared: PreparedOperation, variables: Variables, context: Context, as: Audience): string {
   return JSON.stringify([
@@ -48,7 +51,7 @@ export function groupKey(prepared: PreparedOperation, variables: Variables, cont
   ]);
 }
 
-/** The values that the selection depends on, each in an array; 0 for an absent one. */
+/** The values that the selection depends on: each in an array, or 0 if it is absent. */
 function innerValues({ operation, innerVariables }: PreparedOperation, variables: Variables): readonly unknown[] {
   if (innerVariables.length === 0) return innerVariables;
   const { coerced, errors } = getVariableValues(schema, operation.variableDefinitions ?? [], variables ?? {});
@@ -56,7 +59,7 @@ function innerValues({ operation, innerVariables }: PreparedOperation, variables
   return innerVariables.map((name) => (Object.hasOwn(coerced, name) ? [coerced[name]] : 0));
 }
 
-/** Only a personal operation is run for its viewer; any other for nobody, whoever was the first of the group (L9). */
+/** The context of a group. Only a personal operation runs for its viewer (L9). */
 export function groupContext(prepared: PreparedOperation, context: Context, as: Audience): Context {
   const { services, viewer } = context;
   return {

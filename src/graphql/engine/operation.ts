@@ -1,21 +1,24 @@
-/** What an operation is, worked out once a document. */
+/** Analyses an operation once per document, for the engine and the transports. */
 import { type DocumentNode, type GraphQLError, Kind, type OperationDefinitionNode, visit } from 'graphql';
 import { costOf } from './document-size.ts';
 
-/** A document that is ready to run, with the one operation that was asked for. */
+/** A valid document with the operation that the client chose. */
 export interface PreparedOperation {
   readonly document: DocumentNode;
   readonly operation: OperationDefinitionNode;
   readonly operationName: string | undefined;
-  /** Names document and operation in group keys. */
+  /** Identifies document and operation in group keys. */
   readonly id: number;
-  /** Selects something that is the viewer's own, so that no two viewers can share bytes. */
+  /** The result depends on the viewer, so two viewers cannot share bytes. */
   readonly dependsOnViewer: boolean;
-  /** The variables that the selection below the root field depends on: two subscribers may differ in all others. */
+  /**
+   * The variables that the selection below the root field uses. Others do not matter to a
+   * group.
+   */
   readonly innerVariables: readonly string[];
-  /** What it costs its address. */
+  /** The points that it costs its address. */
   readonly cost: number;
-  /** May be held back until there is something newer. */
+  /** The operation may wait for newer results. */
   readonly canWait: boolean;
 }
 
@@ -25,10 +28,10 @@ export function isRefusal(prepared: PreparedOperation | readonly GraphQLError[])
 
 export type Variables = Readonly<Record<string, unknown>> | null | undefined;
 
-/** Fields whose value depends on who asks. */
+/** Fields whose value depends on the viewer. */
 const PERSONAL = new Set(['viewerBallot', 'viewer', 'audit', 'anomalies']);
 
-/** What is known of an operation before it is run, whatever its variables. */
+/** Analyses an operation without its variables. */
 export function analyse(
   document: DocumentNode,
   operation: OperationDefinitionNode,
@@ -45,7 +48,8 @@ export function analyse(
     Field(node) {
       if (PERSONAL.has(node.name.value)) personal = true;
     },
-    // What the root field takes decides what is watched, not how it is written.
+    // The arguments of the root field choose what is watched; they do not change the
+    // encoding.
     Argument(node) {
       if (node.name.value === 'waitMs') waits = true;
       return outer.has(node) ? false : undefined;

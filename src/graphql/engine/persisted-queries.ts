@@ -1,4 +1,4 @@
-/** Automatic persisted queries (Apollo's protocol, version 1): a client sends the hash of a document it has sent before. */
+/** Serves automatic persisted queries (Apollo's protocol, version 1) to HTTP clients. */
 import { createHash } from 'node:crypto';
 import { GraphQLError } from 'graphql';
 import { LRUCache } from 'lru-cache';
@@ -9,8 +9,8 @@ const MOST_CHARACTERS = 4_000_000;
 
 export interface PersistedQueries {
   /**
-   * The document to run: `query` itself, or the one with the SHA-256 `hash`. An error whose code tells the client to send the
-   * text too, or that hash and text do not fit.
+   * Returns `query`, or the stored text with the SHA-256 `hash`. Returns an error if the
+   * text is not stored, or if hash and text do not match.
    */
   find(query: string | null, hash: string): string | GraphQLError;
 }

@@ -1,6 +1,6 @@
 /**
- * Whatever goes on: subscriptions, queries that wait, plain results. Each takes a seat in a group of the hub, for which the
- * operation is run and encoded once, however many sit there.
+ * Starts subscriptions, long polls and plain results. Each joins a group of the hub; an
+ * operation runs and is encoded once for the whole group.
  */
 import {
   createSourceEventStream,
@@ -25,7 +25,7 @@ import { groupContext, groupFor, groupKey } from './group-key.ts';
 import { isRefusal, type PreparedOperation, type Variables } from './operation.ts';
 
 export interface Subscriptions {
-  /** Starts a subscription: the way to end it, or the errors that say why it did not start (L7). Never rejects. */
+  /** Starts a subscription. Returns its stop function, or errors (L7). Never rejects. */
   subscribe(
     prepared: PreparedOperation,
     variables: Variables,
@@ -33,9 +33,11 @@ export interface Subscriptions {
     subscriber: Subscriber,
     after?: number,
   ): Promise<Stop | readonly GraphQLError[]>;
-  /** A query that asks to wait for newer results and for nothing else: what it waits for. Null: any other, or malformed. */
+  /**
+   * What a query waits for, if it selects only waiting results. Null for any other query.
+   */
   waitOf(prepared: PreparedOperation, variables: Variables): LongPollWait | null;
-  /** Waits with everybody who asks the same: the answer is run and encoded once. Never rejects. */
+  /** Waits in a group: equal queries share one encoded answer. Never rejects. */
   wait(
     prepared: PreparedOperation,
     variables: Variables,
@@ -43,7 +45,10 @@ export interface Subscriptions {
     wait: LongPollWait,
     subscriber: Subscriber,
   ): Promise<Stop | readonly GraphQLError[]>;
-  /** `PollResults` as plain JSON, for those who speak no GraphQL. Rejects with what the hub rejects with. */
+  /**
+   * `PollResults` as plain JSON, for clients without GraphQL. Rejects with the error of
+   * the hub.
+   */
   watchResults(
     pollId: string,
     context: Context,
@@ -55,7 +60,7 @@ export interface Subscriptions {
 
 export interface LongPollWait {
   readonly pollId: string;
-  /** Null: answer with what is there. */
+  /** Null: answer with the current results. */
   readonly afterVersion: number | null;
   readonly waitMs: number;
 }
@@ -81,19 +86,19 @@ export function makeSubscriptions(documents: Pick<Documents, 'prepare'>, executo
         };
         const source: unknown = await createSourceEventStream(args);
         if (!(source instanceof LiveSource)) return executor.maskResult(asResult(source), context).errors ?? [];
-        const seat = await groupFor(source.pollId, context, prepared, (as) => ({
+        const group = await groupFor(source.pollId, context, prepared, (as) => ({
           groupKey: groupKey(prepared, variables, context, as),
           encode: encoderFor(prepared, variables, groupContext(prepared, context, as), source),
         }));
         return await context.services.hub.watch(
           {
-            ...seat,
+            ...group,
             pollId: source.pollId,
             topic: source.topic,
-            // How many watch is numbered by each process for itself: nobody resumes there.
+            // Each process numbers audience updates by itself, so nobody can resume them.
             after: source.topic === 'audience' ? null : (after ?? source.after),
             everyMs: source.everyMs,
-            // Who looks at the audience is not part of it.
+            // Subscribers to the audience alone are not counted in it.
             presence: source.topic === 'audience' ? 'none' : 'staying',
           },
           subscriber,
@@ -113,7 +118,7 @@ export function makeSubscriptions(documents: Pick<Documents, 'prepare'>, executo
         const wait = readWait(asInt(afterVersion), asInt(waitMs));
         return wait === null || typeof pollId !== 'string' ? null : { pollId, ...wait };
       } catch {
-        // What is wrong with it is said where it is executed.
+        // Execution reports the error.
         return null;
       }
     },
@@ -122,13 +127,13 @@ export function makeSubscriptions(documents: Pick<Documents, 'prepare'>, executo
       const refused = executor.refusal(prepared.operation, context);
       if (refused !== null) return [refused];
       try {
-        const seat = await groupFor(wait.pollId, context, prepared, (as) => ({
+        const group = await groupFor(wait.pollId, context, prepared, (as) => ({
           groupKey: groupKey(prepared, variables, context, as),
           encode: encodeQuery(prepared, variables, groupContext(prepared, context, as)),
         }));
         return await context.services.hub.watch(
           {
-            ...seat,
+            ...group,
             pollId: wait.pollId,
             topic: 'results',
             after: wait.afterVersion,
@@ -146,24 +151,27 @@ export function makeSubscriptions(documents: Pick<Documents, 'prepare'>, executo
       const refused = refusalOf(context.viewer);
       if (refused !== null) throw refused;
       const prepared = documents.prepare(RESULTS_QUERY, null);
-      if (isRefusal(prepared)) throw new Error(`The plain query is not in order: ${prepared.join()}`);
-      const seat = await groupFor(pollId, context, prepared, (as) => {
+      if (isRefusal(prepared)) throw new Error(`The query for plain results is invalid: ${prepared.join()}`);
+      const group = await groupFor(pollId, context, prepared, (as) => {
         const whole = encodeQuery(prepared, { pollId }, groupContext(prepared, context, as));
         return { groupKey: `plain ${as}`, encode: async (view) => inside(await whole(view)) };
       });
-      return context.services.hub.watch({ ...seat, pollId, topic: 'results', after, everyMs: 0, presence }, subscriber);
+      return context.services.hub.watch(
+        { ...group, pollId, topic: 'results', after, everyMs: 0, presence },
+        subscriber,
+      );
     },
   };
 
-  /** A query on where the poll stands, run once for all who wait for it. */
+  /** Runs a query on the current state of the poll once for its group. */
   function encodeQuery(prepared: PreparedOperation, variables: Variables, contextValue: Context) {
-    return async (standing: PollView): Promise<Buffer> => {
-      const result = await executor.execute(prepared, variables, { ...contextValue, pollView: standing });
+    return async (view: PollView): Promise<Buffer> => {
+      const result = await executor.execute(prepared, variables, { ...contextValue, pollView: view });
       return Buffer.from(JSON.stringify(result));
     };
   }
 
-  /** Once for a whole group. Holds the group's context, never that of one member. */
+  /** Encodes an update once for a group, with the context of the group. */
   function encoderFor(
     prepared: PreparedOperation,
     variables: Variables,
@@ -186,7 +194,7 @@ export function makeSubscriptions(documents: Pick<Documents, 'prepare'>, executo
 
 const BEFORE = '{"data":{"pollResults":'.length;
 
-/** The results out of `{"data":{"pollResults":…}}`. */
+/** Cuts the results out of `{"data":{"pollResults":…}}`. */
 function inside(answer: Buffer): Buffer {
   if (answer[BEFORE] !== 0x7b) throw new Error(`Results could not be encoded: ${answer.toString()}`);
   return answer.subarray(BEFORE, answer.length - '}}'.length);
@@ -196,7 +204,7 @@ function asInt(value: unknown): number | null {
   return typeof value === 'number' ? value : null;
 }
 
-/** `pollResults` where it is all that a query asks for, and asks to wait. */
+/** The field `pollResults`, if it is the only field of a query and has `waitMs`. */
 function waitingField(operation: OperationDefinitionNode): FieldNode | null {
   const [field, ...others] = operation.selectionSet.selections;
   if (operation.operation !== 'query' || others.length > 0 || field?.kind !== Kind.FIELD) return null;

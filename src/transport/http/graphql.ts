@@ -1,8 +1,7 @@
 /**
- * GraphQL operations over HTTP. Valid requests take a fast path without promises: at tens of thousands of votes a
- * second each promise costs. Yoga answers malformed and unusual requests; both give the same answers.
- *
- * A1 A request is charged once. A2 It takes at most one place. A3 What is refused has run nothing.
+ * Answers GraphQL operations over HTTP. Valid requests take a fast path without promises,
+ * because each promise costs at tens of thousands of votes a second. Yoga answers
+ * malformed and unusual requests; both give the same answers.
  */
 import type { IncomingMessage } from 'node:http';
 import type { ExecutionResult, GraphQLError } from 'graphql';
@@ -29,13 +28,13 @@ import type { Response } from '../request/response.ts';
 import { makeYoga } from './yoga.ts';
 
 export interface GraphqlEndpoint {
-  /** Answers a POST, also all that is wrong with it. */
+  /** Answers a POST, errors included. */
   post(request: IncomingMessage, response: Response): void;
-  /** Answers any method. Rejects if it cannot answer, as when the rate limit is reached. */
+  /** Answers any method. Rejects at a fault. */
   handle(request: IncomingMessage, response: Response): Promise<void>;
 }
 
-/** One request on its way to its answer. */
+/** A well-formed GraphQL request. */
 interface HttpOperation {
   readonly request: IncomingMessage;
   readonly response: Response;
@@ -43,11 +42,11 @@ interface HttpOperation {
   readonly params: GraphqlParams;
   /** Null for a GET, which may not mutate. */
   readonly body: Buffer | null;
-  /** It is charged and has its place, or is refused (A1, A2). */
+  /** It has been charged and has its place, or it was refused (A1, A2). */
   isAdmitted: boolean;
 }
 
-/** What Yoga answers: the request, with the text of a persisted query put in. */
+/** A request that Yoga answers. `params` is missing if the request is malformed. */
 type Handover = Pick<HttpOperation, 'request' | 'response' | 'body'> & Partial<HttpOperation>;
 
 interface GraphqlLongPoll {
@@ -99,7 +98,7 @@ export function makeGraphqlEndpoint(options: {
       body: null,
       isAdmitted: false,
     };
-    // A plain GET is Yoga's, which also knows a browser that wants GraphiQL.
+    // Yoga answers a plain GET: it also serves GraphiQL to browsers.
     if (request.method === 'GET' && (accepted.events || params.hash !== null) && run(operation)) return;
     handOver(operation);
   }
@@ -302,7 +301,10 @@ export function makeGraphqlEndpoint(options: {
     return isRefusal(prepared) ? null : prepared;
   }
 
-  /** Apollo Client falls back to the whole text at 200 with `application/json`. */
+  /**
+   * Apollo Client sends the whole text only if the answer has status 200 and
+   * `application/json`.
+   */
   function sendRefusal({ response, accepted }: Handover, errors: readonly GraphQLError[]): void {
     const { json = null, events = false } = accepted ?? {};
     if (json === null && events) {
@@ -314,7 +316,7 @@ export function makeGraphqlEndpoint(options: {
   }
 }
 
-/** In lower case, without white space around the parts: `application/json ; charset=utf-8` is valid too. */
+/** A media type in lower case, without white space around `;` and `=`. */
 function plainType(given: string): string {
   return given
     .toLowerCase()
@@ -323,13 +325,18 @@ function plainType(given: string): string {
     .trim();
 }
 
-/** `application/graphql` is the text of a document alone; `application/graphql+json` is like `application/json`. */
+/**
+ * The body of `application/graphql` is a document; `application/graphql+json` is JSON.
+ */
 function readGraphql(type: string, body: Buffer): GraphqlParams | null {
   if (type.startsWith('application/graphql+json')) return readParams(body);
   return { query: body.toString(), hash: null, operationName: null, variables: null };
 }
 
-/** What is wrong with the media type of a body; null: nothing. A form can be posted from any page, with our cookie. */
+/**
+ * The error of a media type; null if it is supported. Form types are refused, because any
+ * page can post a form with our cookie.
+ */
 function refusedType(type: string): string | null {
   if (!/^application\/(json|graphql|graphql\+json)(;|$)/.test(type)) return 'content-type: must be application/json.';
   const charset = /;charset=([^;]*)/.exec(type)?.[1];

@@ -1,4 +1,4 @@
-/** GraphQL Yoga for what is not hot: GraphiQL, GET, and whatever is unusual or malformed, said in its words. */
+/** Answers GraphiQL, GET, and unusual or malformed GraphQL requests with GraphQL Yoga. */
 import type { IncomingMessage } from 'node:http';
 import { type ExecutionArgs, type ExecutionResult, GraphQLError, getOperationAST } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
@@ -12,11 +12,11 @@ import type { Response } from '../request/response.ts';
 import { GRAPHIQL, pageHeaders, renderPage } from './graphiql.ts';
 
 export interface YogaHandler {
-  /** Answers any request to `/graphql`. `body` is null where it was not read, as it has none. */
+  /** Answers any request to `/graphql`. `body` is null if the request has none. */
   answer(request: IncomingMessage, response: Response, body: Buffer | null, params?: GraphqlParams): Promise<void>;
 }
 
-/** `engine` does all the work: what is parsed, validated and executed here is so on every transport. */
+/** Yoga parses, validates and executes with `engine`, as every transport does. */
 export function makeYoga({
   engine,
   contexts,
@@ -39,7 +39,7 @@ export function makeYoga({
       debug() {},
       info() {},
       warn: (...args) => log.warn({ args }, 'yoga'),
-      // Faults are logged with their number where they are masked.
+      // `engine.mask` logs faults with their number.
       error() {},
     },
     graphiql: GRAPHIQL,
@@ -78,7 +78,7 @@ export function makeYoga({
 
 const HOP_BY_HOP = new Set(['connection', 'transfer-encoding']);
 
-/** A request with a persisted query, as if the client had sent the text. */
+/** The body of a persisted query, with its text. */
 function bodyOf({ query, operationName, variables }: GraphqlParams): string {
   return JSON.stringify({ query, operationName, variables });
 }
@@ -127,7 +127,6 @@ function withStatus({ message, extensions }: GraphQLError, status: number): Grap
   return new GraphQLError(message, { extensions: { ...extensions, http: { status, headers } } });
 }
 
-/** Yoga parses, validates and executes with the one engine of all transports. */
 function onEngine(engine: Engine): Plugin<Context> {
   return {
     onParse({ setParseFn }) {
