@@ -107,6 +107,8 @@ describe.each(BACKENDS)('exports on %s', (name, openBackend) => {
     expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
     const told = await server.app.store.listAudit(poll.id, 20, null);
     expect(told.filter(({ outcome }) => outcome === 'ACCEPTED').map(({ action, detail }) => [action, detail])).toEqual([
+      ['exportPoll', 'csv'],
+      ['exportPoll', 'csv'],
       ['exportPoll', 'json'],
       ['exportPoll', 'csv'],
       ['createPoll', 'OPEN'],
