@@ -9,7 +9,7 @@ import { InvalidInputError, UnavailableError } from './core/errors.ts';
 import type { Services } from './graphql/context.ts';
 import { makeEngine } from './graphql/engine/engine.ts';
 import { makeAccounts } from './identity/accounts.ts';
-import { makeVoterKeys } from './identity/voter-keys.ts';
+import { makeVoterKeys, secretFingerprint } from './identity/voter-keys.ts';
 import { LIMITS } from './limits/limits.ts';
 import { makeRateLimits } from './limits/rate-limits.ts';
 import { makeHub } from './live/hub.ts';
@@ -96,7 +96,9 @@ export async function startApp(config: Config, parts: Parts = {}): Promise<App> 
 }
 
 async function startOn(store: Store, config: Config, clock: Clock, log: Log, parts: Parts): Promise<App> {
-  const voters = makeVoterKeys(readSecret(config));
+  const secret = readSecret(config);
+  await requireSameSecret(store, secret, config);
+  const voters = makeVoterKeys(secret);
   const { stallMs, reconcileMs } = parts;
   // Asked when somebody looks: by then all is there.
   const metrics = makeMetrics(() => ({
@@ -266,6 +268,22 @@ async function startOn(store: Store, config: Config, clock: Clock, log: Log, par
       });
     });
   }
+}
+
+/**
+ * Voter keys are HMACs with the secret: under another one, a voter who has voted could vote again. So the database keeps
+ * a fingerprint of the secret that it was first used with.
+ */
+async function requireSameSecret(store: Store, secret: string, { secret: given, dataDir }: Config): Promise<void> {
+  const fingerprint = secretFingerprint(secret);
+  if ((await store.keepFact('secret', fingerprint)) === fingerprint) return;
+  const remedy =
+    store.kind === 'pglite' && given !== null
+      ? `Set SECRET to the former value, or leave it out if ${dataDir}/secret holds it.`
+      : 'Set SECRET to the former value, the same for all instances.';
+  throw new InvalidInputError(
+    `SECRET: is not the one that this database was first used with, so its voters could vote twice. ${remedy}`,
+  );
 }
 
 /** `places`, `shared`: what the limits of all instances are counted in; null: each counts its own. */

@@ -37,6 +37,11 @@ function randomId(): string {
   return pool.toString('base64url', used - 16, used);
 }
 
+/** Tells two secrets apart without giving either away. */
+export function secretFingerprint(secret: string): string {
+  return createHmac('sha256', secret).update('pollcast secret fingerprint').digest('hex').slice(0, 32);
+}
+
 export function makeVoterKeys(secret: string): VoterKeys {
   // Two uses, two keys: what signs tokens must not be what hides identities.
   const signing = createSecretKey(createHmac('sha256', secret).update('voter token').digest());

@@ -190,6 +190,8 @@ export interface Store {
     readonly ballots: number;
     readonly differences: readonly Discrepancy[];
   }>;
+  /** Keeps the fact if the database has none of this name. Resolves to the kept value. */
+  keepFact(name: string, value: string): Promise<string>;
   ping(): Promise<void>;
   close(): Promise<void>;
 }

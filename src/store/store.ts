@@ -11,7 +11,7 @@ import { isConflict, isConnectionLoss, isUnavailable } from './database/errors.t
 import { type Database, openDatabase, type Tx } from './database/open.ts';
 import { recount } from './recount.ts';
 import { number, readCounts, readPoll, text } from './rows.ts';
-import { audit, ballots, polls, tallies, voterCodes } from './tables.ts';
+import { audit, ballots, facts, polls, tallies, voterCodes } from './tables.ts';
 
 const TRIES = 5;
 /** Dropping the ballots of a large poll takes its time. */
@@ -53,6 +53,13 @@ export function makeStore(database: Database): Store {
         const state = await insert(tx, poll);
         if (note !== undefined) await audits.keep(tx, poll.id, [note]);
         return state;
+      }),
+
+    keepFact: (name, value) =>
+      repeat(async () => {
+        await db.insert(facts).values({ name, value }).onConflictDoNothing();
+        const [row] = await db.select({ value: facts.value }).from(facts).where(eq(facts.name, name));
+        return row?.value ?? value;
       }),
 
     findPollId: (joinCode) =>

@@ -115,3 +115,9 @@ export const audit = pgTable(
     index('audit_refused').on(table.pollId, table.at).where(sql`outcome <> 'ACCEPTED'`),
   ],
 );
+
+/** Facts about the whole database, one a row: `secret` is the fingerprint of the secret that made its voter keys. */
+export const facts = pgTable('facts', {
+  name: text('name').primaryKey(),
+  value: text('value').notNull(),
+});
