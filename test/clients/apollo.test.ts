@@ -5,7 +5,7 @@ import { ApolloClient, ApolloLink, CombinedGraphQLErrors, gql, HttpLink, InMemor
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions';
 import { buildSchema, isAbstractType, OperationTypeNode } from 'graphql';
 import { createClient } from 'graphql-ws';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { createPoll, manage } from '../support/api.ts';
 import { eventually, Inbox, WATCH } from '../support/peers.ts';
@@ -35,6 +35,38 @@ afterAll(async () => {
 });
 
 test('L1 L2 L6 Apollo Client creates, votes and watches to the final results', () => createVoteAndWatch(open));
+
+describe('over multipart HTTP, with HttpLink alone', () => {
+  const openMultipart = (authorization?: string) => open(authorization, true);
+
+  test('L1 L2 L6 Apollo Client creates, votes and watches to the final results', () =>
+    createVoteAndWatch(openMultipart));
+
+  test('L7 Apollo Client gets NOT_FOUND for an unknown poll', () => watchNothing(openMultipart));
+
+  test('the stream has heartbeats, and ends with an error of the transport when the server stops', async () => {
+    await using own = await startServer({}, { livenessRoundMs: 200 });
+    const poll = await createPoll(own.graphql);
+    const response = await fetch(own.graphql, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0,application/json',
+      },
+      body: JSON.stringify({ query: `subscription { pollResults(pollId: "${poll.id}") { version } }` }),
+    });
+    expect(response.headers.get('content-type')).toBe('multipart/mixed; boundary="graphql"; subscriptionSpec=1.0');
+    let text = '';
+    const read = (async () => {
+      for await (const piece of response.body ?? []) text += Buffer.from(piece).toString();
+    })();
+    await eventually(() => text.includes('\r\n\r\n{}\r\n--graphql'), 'a heartbeat comes');
+    expect(text.startsWith('\r\n--graphql\r\ncontent-type: application/json\r\n\r\n{"payload":{"data":')).toBe(true);
+    await own.app.stop();
+    await read;
+    expect(text).toMatch(/\{"payload":null,"errors":\[\{"message":"The server is shutting down.*\r\n--graphql--\r\n$/);
+  });
+});
 
 test('L7 Apollo Client is told NOT_FOUND when it watches an unknown poll', () => watchNothing(open));
 
@@ -83,23 +115,27 @@ test('polls and choices are normalised by id, and a subscription moves a query t
   watched.unsubscribe();
 });
 
-function open(authorization?: string): Client & { readonly apollo: ApolloClient } {
+/** `multipart`: HttpLink alone, which subscribes over multipart HTTP. */
+function open(authorization?: string, multipart = false): Client & { readonly apollo: ApolloClient } {
   const webSocket = createClient({
     url: server.graphql.replace('http', 'ws'),
     webSocketImpl: WebSocket,
     connectionParams: { authorization },
     retryAttempts: 0,
   });
+  const http = new HttpLink({ uri: server.graphql, headers: authorization === undefined ? {} : { authorization } });
   const apollo = new ApolloClient({
     cache: new InMemoryCache({
       possibleTypes: possibleTypes(),
       typePolicies: { PollResults: { keyFields: ['pollId'] } },
     }),
-    link: ApolloLink.split(
-      ({ operationType }) => operationType === OperationTypeNode.SUBSCRIPTION,
-      new GraphQLWsLink(webSocket),
-      new HttpLink({ uri: server.graphql, headers: authorization === undefined ? {} : { authorization } }),
-    ),
+    link: multipart
+      ? http
+      : ApolloLink.split(
+          ({ operationType }) => operationType === OperationTypeNode.SUBSCRIPTION,
+          new GraphQLWsLink(webSocket),
+          http,
+        ),
   });
   return {
     apollo,

@@ -14,7 +14,7 @@ import { writeDirect } from '../socket/direct-write.ts';
 import type { Peer } from '../socket/heartbeat.ts';
 import { DetachableSocket } from './detached-socket.ts';
 import { chunk } from './encoding.ts';
-import { COMPLETE, type EventFormat } from './formats.ts';
+import type { EventFormat } from './formats.ts';
 
 export const STREAM_HEADERS = {
   'content-type': 'text/event-stream; charset=utf-8',
@@ -26,7 +26,6 @@ export const STREAM_HEADERS = {
 const OWN_HEADERS = { ...STREAM_HEADERS, connection: 'close' } as const;
 
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
-const BEAT = Buffer.from(':\n\n');
 
 export class Stream extends Subscriber implements Peer {
   slot = -1;
@@ -56,7 +55,8 @@ export class Stream extends Subscriber implements Peer {
     if (this.isOpen || this.isOver || response === null) return;
     this.isOpen = true;
     const guest = this.socket instanceof DetachableSocket ? this.socket : null;
-    response.writeHead(200, guest === null ? STREAM_HEADERS : OWN_HEADERS);
+    const headers = guest === null ? STREAM_HEADERS : OWN_HEADERS;
+    response.writeHead(200, { ...headers, 'content-type': this.dialect.contentType });
     response.flushHeaders();
     // Unless something is still on its way through it, or it has just gone: then it stays what it is.
     if (guest !== null && guest.writableLength === 0 && !guest.destroyed) {
@@ -67,7 +67,8 @@ export class Stream extends Subscriber implements Peer {
     }
     this.socket.setNoDelay(true);
     this.socket.setKeepAlive(true, 5_000);
-    this.write(hello());
+    // Different pauses, so that not all clients come back in one moment.
+    this.write(this.dialect.opening(1_000 + Math.floor(Math.random() * 2_000)));
   }
 
   joined(leave: Stop): void {
@@ -96,7 +97,7 @@ export class Stream extends Subscriber implements Peer {
   }
 
   end(): void {
-    this.finish(COMPLETE);
+    this.finish(this.dialect.complete);
   }
 
   fail(error: PollcastError): void {
@@ -147,7 +148,7 @@ export class Stream extends Subscriber implements Peer {
     if (this.isOver) return;
     // Also one that is still being let in: the 204 of a stream that never opened would end it for good.
     this.open();
-    this.write(Buffer.from(`retry: ${retryMs}\n\n`));
+    this.write(this.dialect.away(retryMs));
     this.finish();
     this.socket.destroySoon();
   }
@@ -169,12 +170,7 @@ export class Stream extends Subscriber implements Peer {
     const stuck = backlog > 0 && backlog === this.lastBacklog && this.cursor === this.lastCursor;
     this.lastBacklog = backlog;
     this.lastCursor = this.cursor;
-    if (backlog === 0 && !this.isOver) this.write(BEAT);
+    if (backlog === 0 && !this.isOver) this.write(this.dialect.heartbeat);
     return !stuck;
   }
-}
-
-/** Some browsers do not open a stream on headers alone. The pause before they come back differs, so that not all do at once. */
-function hello(): Buffer {
-  return Buffer.from(`retry: ${1_000 + Math.floor(Math.random() * 2_000)}\n:\n\n`);
 }

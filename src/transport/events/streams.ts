@@ -10,7 +10,16 @@ import type { Clock, Stop } from '../../ports/clock.ts';
 import type { Heartbeat } from '../socket/heartbeat.ts';
 import { spread } from '../socket/spread.ts';
 import { serverSentEvent } from './encoding.ts';
-import { COMPLETE, type EventFormat, GRAPHQL, GRAPHQL_UNCHUNKED, PLAIN, PLAIN_UNCHUNKED } from './formats.ts';
+import {
+  COMPLETE,
+  type EventFormat,
+  GRAPHQL,
+  GRAPHQL_UNCHUNKED,
+  MULTIPART,
+  MULTIPART_UNCHUNKED,
+  PLAIN,
+  PLAIN_UNCHUNKED,
+} from './formats.ts';
 import { STREAM_HEADERS, Stream } from './stream.ts';
 
 export interface EventStreams {
@@ -96,7 +105,7 @@ export function makeEventStreams(
 
   return {
     subscribe(request, response, watcher) {
-      const stream = make(request, response, isOld(request) ? GRAPHQL_UNCHUNKED : GRAPHQL, watcher);
+      const stream = make(request, response, graphqlFormat(request), watcher);
       if (stream === null) return;
       // Who comes back with a version may have all there will ever be: then it is told so by a 204.
       const after = lastEventId(request) ?? null;
@@ -141,6 +150,16 @@ export function makeEventStreams(
     for (const stop of timers) stop();
     timers.clear();
   }
+}
+
+/** Whether the client asks for subscriptions in Apollo's multipart protocol. */
+export function asksForMultipart({ headers }: IncomingMessage): boolean {
+  return /multipart\/mixed\s*;[^,]*subscriptionspec\s*=\s*"?1\.0/i.test(headers.accept ?? '');
+}
+
+function graphqlFormat(request: IncomingMessage): EventFormat {
+  if (asksForMultipart(request)) return isOld(request) ? MULTIPART_UNCHUNKED : MULTIPART;
+  return isOld(request) ? GRAPHQL_UNCHUNKED : GRAPHQL;
 }
 
 function isOld({ httpVersionMajor, httpVersionMinor }: IncomingMessage): boolean {

@@ -17,7 +17,7 @@ import { withinSession } from '../../identity/session.ts';
 import type { Subscriber, Update } from '../../live/subscriber.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
-import type { EventStreams } from '../events/streams.ts';
+import { asksForMultipart, type EventStreams } from '../events/streams.ts';
 import type { LongPolls } from '../polling/long-polls.ts';
 import { type Accepted, acceptedBy } from '../request/accepts.ts';
 import { type GraphqlParams, readBody, readParams, readUrl } from '../request/body.ts';
@@ -99,7 +99,12 @@ export function makeGraphqlEndpoint(options: {
       isAdmitted: false,
     };
     // Yoga answers a plain GET: it also serves GraphiQL to browsers.
-    if (request.method === 'GET' && (accepted.events || params.hash !== null) && run(operation)) return;
+    if (
+      request.method === 'GET' &&
+      (accepted.events || asksForMultipart(request) || params.hash !== null) &&
+      run(operation)
+    )
+      return;
     handOver(operation);
   }
 
@@ -162,7 +167,7 @@ export function makeGraphqlEndpoint(options: {
     }
     const kind = prepared.operation.operation;
     if (kind === 'mutation' && body === null) return false;
-    if (kind === 'subscription' && !accepted.events) return false;
+    if (kind === 'subscription' && !accepted.events && !asksForMultipart(operation.request)) return false;
     if (accepted.json === null && !accepted.events) return false;
     const go = (context: Context): void =>
       whenAdmitted(operation, prepared, () => runAdmitted(operation, prepared, context));
