@@ -1,78 +1,88 @@
 /**
- * Where TCP connections come in. Node keeps a parser, a request and a response for each HTTP connection as long as it is
- * open: 11 KB for a watcher who only listens (`bench/README.md`). So whoever begins by asking for an event stream is let in
- * as a guest: Node's HTTP server reads the request from a stand-in for the connection, and the stand-in goes, with all that
- * was made for it, once the stream has begun. Everybody else is given to the HTTP server as ever.
+ * Accepts TCP connections. Node keeps 11 KB per HTTP connection, too much for an idle watcher.
+ * If the first request asks for an event stream, Node reads it through a temporary duplex.
+ * Once the stream has started, the duplex and Node's HTTP objects are freed and only the
+ * socket stays.
  */
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../ports/clock.ts';
 import { DetachableSocket } from './events/detached-socket.ts';
 
-/** A header of its own, and nothing else in it: clients that would also take an event stream ask for many other things. */
+/** The header alone: a client that also accepts other types asks for more than streams. */
 const ASKS_FOR_STREAM = /\r\naccept:[ \t]*text\/event-stream[ \t]*\r\n/i;
 
-const TOO_LATE = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
+const REQUEST_TIMEOUT = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
 
 export interface ConnectionListener {
-  /** Cuts the connections that have not said anything yet; called once, when the server listens no more. */
+  /** Lets Node's HTTP server read requests from an accepted socket again, `bytes` first. */
+  readAgain(socket: Socket, bytes: Buffer): void;
+  /** Closes the connections that have sent nothing. Call it once the server has stopped listening. */
   closeIdle(): void;
 }
 
-/** `admit`: whether there is a place for one more; `headersMs`: how long one may stay without a word. */
+/**
+ * `admit` returns false if the address has too many connections. A connection that sends
+ * nothing for `headersMs` is closed.
+ */
 export function listenForConnections(
   server: Server,
   headersMs: number,
   clock: Clock,
-  admit: (line: Socket) => boolean,
+  admit: (socket: Socket) => boolean,
 ): ConnectionListener {
   const [serve, ...others] = server.listeners('connection');
-  if (serve === undefined || others.length > 0) throw new Error('Node listens to its connections with one function.');
+  if (serve === undefined || others.length > 0) throw new Error('The HTTP server must have one connection listener.');
   server.removeAllListeners('connection');
-  /** Those that have not said anything yet, the oldest first, and since when. */
-  const waiting = new Map<Socket, number>();
+  /** The connections that have sent nothing, oldest first, and when each was accepted. */
+  const silent = new Map<Socket, number>();
 
-  server.on('connection', (line: Socket) => {
-    if (!admit(line)) {
-      line.destroy();
+  server.on('connection', (socket: Socket) => {
+    if (!admit(socket)) {
+      socket.destroy();
       return;
     }
-    waiting.set(line, clock.now());
-    line.on('error', ignore);
-    line.on('end', endLine);
-    line.once('data', enter);
+    silent.set(socket, clock.now());
+    socket.on('error', ignore);
+    socket.on('end', destroySoon);
+    socket.once('data', startRequest);
   });
 
-  function enter(this: Socket, data: Buffer): void {
-    waiting.delete(this);
+  function startRequest(this: Socket, data: Buffer): void {
+    silent.delete(this);
     this.off('error', ignore);
-    this.off('end', endLine);
-    const isGuest = ASKS_FOR_STREAM.test(data.toString('latin1'));
-    serve?.call(server, isGuest ? new DetachableSocket(this) : this);
+    this.off('end', destroySoon);
+    const asksForStream = ASKS_FOR_STREAM.test(data.toString('latin1'));
+    serve?.call(server, asksForStream ? new DetachableSocket(this) : this);
     this.unshift(data);
   }
 
-  // One timer for all: one each would be kept by its socket as long as that lives.
+  // One timer for all: a socket would keep its own timer as long as it lives.
   const stop = clock.every(Math.max(100, headersMs / 4), () => {
     const latest = clock.now() - headersMs;
-    for (const [line, since] of waiting) {
-      if (since > latest && !line.destroyed) continue;
-      waiting.delete(line);
-      if (line.writable) line.write(TOO_LATE);
-      line.destroySoon();
+    for (const [socket, since] of silent) {
+      if (since > latest && !socket.destroyed) continue;
+      silent.delete(socket);
+      if (socket.writable) socket.write(REQUEST_TIMEOUT);
+      socket.destroySoon();
     }
   });
 
   return {
+    readAgain(socket, bytes) {
+      serve.call(server, socket);
+      socket.unshift(bytes);
+      socket.resume();
+    },
     closeIdle() {
-      for (const line of waiting.keys()) line.destroy();
-      waiting.clear();
+      for (const socket of silent.keys()) socket.destroy();
+      silent.clear();
       stop();
     },
   };
 }
 
-function endLine(this: Socket): void {
+function destroySoon(this: Socket): void {
   this.destroySoon();
 }
 

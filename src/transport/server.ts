@@ -1,10 +1,9 @@
 /**
- * The one node:http server: lets connections in and out, and knows what is asked where: operations, WebSocket upgrades,
- * plain results, health and metrics. What an operation comes to is the business of `operations.ts`.
+ * The HTTP server: accepts connections, routes requests and drains. Other files answer the
+ * requests.
  */
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { cut } from '../core/text.ts';
 import type { Services } from '../graphql/context.ts';
 import type { Engine } from '../graphql/engine/engine.ts';
@@ -14,16 +13,20 @@ import type { Log } from '../ports/log.ts';
 import { listenForConnections } from './accept.ts';
 import type { EventStreams } from './events/streams.ts';
 import { makeGraphqlEndpoint } from './http/graphql.ts';
+import { type HealthOptions, makeHealthRoutes } from './http/health.ts';
 import { makeResultsEndpoint } from './http/results.ts';
 import type { LongPolls } from './polling/long-polls.ts';
 import type { ClientAddresses } from './request/client-address.ts';
 import { makeContexts } from './request/context.ts';
 import { makeCors } from './request/cors.ts';
-import { send, sendError, sendFault, sendJson } from './request/reply.ts';
+import { deferToItsTurn } from './request/order.ts';
+import { sendError, sendFault } from './request/reply.ts';
 import { closeWithSocket, makeResponseClass, type Response } from './request/response.ts';
+import { normaliseTarget, pathOf } from './request/target.ts';
+import { asksForWebSocket, makeUpgradeListener } from './upgrade.ts';
 import type { WebSockets } from './websocket/server.ts';
 
-export interface HttpOptions {
+export interface HttpOptions extends Pick<HealthOptions, 'ready' | 'metrics'> {
   readonly engine: Engine;
   readonly services: Services;
   readonly streams: EventStreams;
@@ -32,24 +35,20 @@ export interface HttpOptions {
   readonly addresses: ClientAddresses;
   /** Origins besides our own whose pages may call. */
   readonly corsOrigins: readonly string[] | '*';
-  /** How long a request may take to arrive; milliseconds. */
+  /** The time in which a request must arrive; milliseconds. */
   readonly patience?: { readonly headersMs: number; readonly requestMs: number };
   readonly clock: Clock;
   readonly log: Log;
-  /** Whether each request has its line at `debug`. */
+  /** Whether the server logs each request at `debug`. */
   readonly logRequests: boolean;
-  /** What the server lacks for its work. Resolves within seconds. */
-  readonly ready: () => Promise<{ readonly missing: readonly string[]; readonly degraded: readonly string[] }>;
-  /** The page of the metrics, and its media type. */
-  readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>;
 }
 
-/** On a socket itself: a function of its own for each would be kept as long as it is open. */
+/** Kept on the socket, because a closure for each connection would cost memory. */
 const COUNTED_BY: unique symbol = Symbol('counted by');
 
 declare module 'node:net' {
   interface Socket {
-    /** The address that this connection takes a place of. */
+    /** The address whose connection count includes this one. */
     [COUNTED_BY]?: string;
   }
 }
@@ -57,66 +56,60 @@ declare module 'node:net' {
 export interface HttpServer {
   readonly server: Server;
   /**
-   * Listens no more, and says with each answer that its connection closes; what is asked on those that are open is still
-   * answered. Resolves when the last connection is closed.
+   * Stops listening. Open connections keep working, and each HTTP response closes its
+   * connection. Resolves when the last connection is closed.
    */
   drain(): Promise<void>;
-  /** Cuts the connections on which nothing is asked. */
+  /** Closes the connections that wait for no response. */
   closeIdle(): void;
   closeAll(): void;
 }
 
 export function makeHttpServer(options: HttpOptions): HttpServer {
   const { engine, services, streams, polling, webSockets, addresses, clock, log, logRequests } = options;
-  const plain = makeResultsEndpoint(engine, polling, streams, clock);
+  const results = makeResultsEndpoint(engine, polling, streams, clock);
   const contexts = makeContexts(services, addresses);
   const operations = makeGraphqlEndpoint({ engine, services, streams, polling, addresses, contexts, clock, log });
-  const origins = makeCors(options.corsOrigins);
-  const crosses = options.corsOrigins.length > 0;
+  const cors = makeCors(options.corsOrigins);
+  const allowsOrigins = options.corsOrigins.length > 0;
   const state = { draining: false };
+  const isDraining = (): boolean => state.draining;
+  const health = makeHealthRoutes({ isDraining, ready: options.ready, metrics: options.metrics });
 
   const { headersMs, requestMs } = options.patience ?? LIMITS;
-  const timeouts = {
+  const nodeOptions = {
     keepAliveTimeout: 72_000,
-    // Who sends its request drop by drop is cut; what it then waits for may take its time.
+    // Limit how long a request takes to arrive, not how long its response takes.
     headersTimeout: headersMs,
     requestTimeout: requestMs,
     connectionsCheckingInterval: Math.min(5_000, headersMs / 2),
+    // Since 24.9 Node asks which upgrades to hand over. Before, it hands over all of them.
+    shouldUpgradeCallback: asksForWebSocket,
+    ServerResponse: makeResponseClass(state),
   };
-  const server = createServer({ ...timeouts, ServerResponse: makeResponseClass(state) }, (request, response) => {
-    if (logRequests) note(request, response);
+  const server = createServer(nodeOptions, (request, response) => {
+    if (logRequests) logRequest(request, response);
     else if (request.headers['x-request-id'] !== undefined) response.identify();
-    if (response.socket === null) closeWithSocket(request, response);
-    // The short way is free of promises up to the operation itself: at this rate each is felt.
-    if ((request.headers.origin !== undefined || crosses) && isOpen(request) && origins.answer(request, response))
-      return;
-    if (request.method === 'POST' && request.url === '/graphql') operations.post(request, response);
-    else handle(request, response).catch((error: unknown) => sendFault(response, error, engine));
-  });
-  server.on('upgrade', (request, socket, head) => {
-    if (pathOf(request) !== '/graphql') return turnAway(socket, '404 Not Found');
-    if (state.draining) return turnAway(socket, '503 Service Unavailable');
-    const asking = origins.asking(request);
-    // A browser asks nobody before it opens a WebSocket: this is the only place where a foreign page is stopped.
-    if (asking === 'foreign') return turnAway(socket, '403 Forbidden');
-    const address = addresses.of(request);
-    try {
-      services.rates.connect(address);
-    } catch {
-      return turnAway(socket, '429 Too Many Requests');
+    normaliseTarget(request);
+    if (response.socket === null) {
+      if (deferToItsTurn(request, response, () => route(request, response))) return;
+      closeWithSocket(request, response);
     }
-    webSockets.accept(request, socket, head, { cookie: asking !== 'any', address });
+    route(request, response);
   });
   const listener = listenForConnections(server, headersMs, clock, (socket) => {
     const address = addresses.peer(socket);
     if (address === null) return true;
     if (!services.rates.openSocket(address)) return false;
     socket[COUNTED_BY] = address;
-    socket.on('close', leavePlace);
+    socket.on('close', stopCounting);
     return true;
   });
+  const { rates } = services;
+  const { readAgain } = listener;
+  server.on('upgrade', makeUpgradeListener({ webSockets, addresses, cors, rates, isDraining, readAgain }));
 
-  function leavePlace(this: Socket): void {
+  function stopCounting(this: Socket): void {
     const address = this[COUNTED_BY];
     if (address !== undefined) services.rates.closeSocket(address);
   }
@@ -125,7 +118,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     server,
     drain() {
       state.draining = true;
-      // Not the HTTP server's own close: that cuts idle connections at once, on which a vote may be coming in just now.
+      // The HTTP server's own close() would cut idle connections on which a vote may be arriving.
       return new Promise((resolve) => NetServer.prototype.close.call(server, () => resolve()));
     },
     closeIdle() {
@@ -138,64 +131,36 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     },
   };
 
-  function note(request: IncomingMessage, response: Response): void {
+  function logRequest(request: IncomingMessage, response: Response): void {
     const arrived = performance.now();
     const { method } = request;
     const fields = { requestId: response.identify(), method, path: cut(pathOf(request), 200) };
     response.on('close', () => {
-      // A client that left before the answer has no status.
+      // No status if the client left before the response.
       const status = response.headersSent ? response.statusCode : null;
       log.debug({ ...fields, status, ms: Math.round(performance.now() - arrived) }, 'a request');
     });
   }
 
-  /** Where pages of other origins may ask. */
-  function isOpen({ url = '' }: IncomingMessage): boolean {
-    return url.startsWith('/graphql') || url.startsWith('/polls/');
+  function route(request: IncomingMessage, response: Response): void {
+    const { method, url = '', headers } = request;
+    const mayCross = (headers.origin !== undefined || allowsOrigins) && isOpenToPages(url);
+    if (mayCross && cors.answer(request, response)) return;
+    // The path of a vote makes no promises before the operation itself: they cost throughput.
+    if (method === 'POST' && url === '/graphql') operations.post(request, response);
+    else routeOther(request, response).catch((error: unknown) => sendFault(response, error, engine));
   }
 
-  async function handle(request: IncomingMessage, response: Response): Promise<void> {
-    switch (pathOf(request)) {
-      case '/graphql':
-        return operations.handle(request, response);
-      case '/':
-        response.writeHead(302, { location: '/graphql' }).end();
-        return;
-      case '/healthz':
-        return sendJson(response, 200, '{"status":"alive"}');
-      case '/readyz':
-        return answerReady(response);
-      case '/metrics': {
-        const { type, text } = await options.metrics();
-        return send(response, 200, type, text);
-      }
-      default:
-        if (plain.handle(request, response, await contexts.of(request, response))) return;
-        return sendError(response, 404, `There is nothing at ${cut(pathOf(request), 100)}.`);
-    }
-  }
-
-  async function answerReady(response: Response): Promise<void> {
-    if (state.draining) return sendJson(response, 503, '{"status":"draining"}');
-    const { missing, degraded } = await options.ready();
-    const lacking = degraded.length === 0 ? {} : { degraded };
-    if (missing.length === 0) sendJson(response, 200, JSON.stringify({ status: 'ready', ...lacking }));
-    else sendJson(response, 503, JSON.stringify({ status: 'not ready', missing, ...lacking }));
+  async function routeOther(request: IncomingMessage, response: Response): Promise<void> {
+    const path = pathOf(request);
+    if (path === '/graphql') return operations.handle(request, response);
+    if (await health(request, response)) return;
+    if (results.handle(request, response, await contexts.of(request, response))) return;
+    sendError(response, 404, `There is nothing at ${cut(path, 100)}.`);
   }
 }
 
-/**
- * From here on nobody else listens to the socket: a reset must not take the process down, and a client that keeps its side
- * open must not keep ours.
- */
-function turnAway(socket: Duplex, status: string): void {
-  socket.on('error', () => {});
-  socket.once('finish', () => socket.destroy());
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
-}
-
-function pathOf(request: IncomingMessage): string {
-  const url = request.url ?? '/';
-  const end = url.indexOf('?');
-  return end === -1 ? url : url.slice(0, end);
+/** Whether pages of other origins may call this URL. */
+function isOpenToPages(url: string): boolean {
+  return url.startsWith('/graphql') || url.startsWith('/polls/');
 }

@@ -20,10 +20,10 @@ import type { Log } from '../../ports/log.ts';
 import { asksForMultipart, type EventStreams } from '../events/streams.ts';
 import type { LongPolls } from '../polling/long-polls.ts';
 import { type Accepted, acceptedBy } from '../request/accepts.ts';
-import { type GraphqlParams, readBody, readParams, readUrl } from '../request/body.ts';
+import { type GraphqlParams, isJson, readBody, readParams, readUrl } from '../request/body.ts';
 import type { ClientAddresses } from '../request/client-address.ts';
 import type { Contexts } from '../request/context.ts';
-import { send, sendError, sendFault } from '../request/reply.ts';
+import { errorText, JSON_HEADERS, send, sendError, sendFault } from '../request/reply.ts';
 import type { Response } from '../request/response.ts';
 import { makeYoga } from './yoga.ts';
 
@@ -146,6 +146,12 @@ export function makeGraphqlEndpoint(options: {
         }
       }
       const params = type.startsWith('application/graphql') ? readGraphql(type, body) : null;
+      if (params === null && !isJson(body)) {
+        // Yoga's answer would contain the message of the JSON parser.
+        const { json } = acceptedBy(request.headers.accept);
+        send(response, 400, json ?? JSON_HEADERS['content-type'], errorText('body: must be JSON in UTF-8.'));
+        return;
+      }
       handOver({ request, response, body, ...(params === null ? {} : { params }) });
     }
   }

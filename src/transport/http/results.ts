@@ -11,6 +11,7 @@ import { LIMITS } from '../../limits/limits.ts';
 import type { Subscription } from '../../live/hub.ts';
 import type { ExportFormat } from '../../polls/export.ts';
 import type { Clock } from '../../ports/clock.ts';
+import { STREAM_HEADERS } from '../events/stream.ts';
 import type { EventStreams } from '../events/streams.ts';
 import type { LongPollRequest, LongPolls } from '../polling/long-polls.ts';
 import { sendErrors } from '../request/reply.ts';
@@ -90,6 +91,19 @@ export function makeResultsEndpoint(
   }
 
   function stream(request: IncomingMessage, response: ServerResponse, id: string, context: Context): void {
+    if (request.method === 'HEAD') {
+      // Look the poll up like a short poll and send the head that a stream begins with.
+      const nothing = (): void => void response.writeHead(200, STREAM_HEADERS).end();
+      polling.wait(request, response, {
+        start: startOf(id, context, 'none'),
+        after: null,
+        waitMs: 0,
+        answer: nothing,
+        nothing,
+        refuse: (errors) => refuse(response, errors),
+      });
+      return;
+    }
     const start = startOf(id, context, 'staying');
     const watcher = { start, address: context.address, expiresAt: context.viewer.account?.expiresAt ?? null };
     streams.plain(request, response, watcher, (errors) => refuse(response, errors));

@@ -1,8 +1,9 @@
-/** A GraphQL-over-HTTP request as it arrives: its body, and its parameters where they are in order. */
+/** Reads the body and the parameters of a GraphQL-over-HTTP request. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Variables } from '../../graphql/engine/operation.ts';
 import { LIMITS } from '../../limits/limits.ts';
 import { errorText, JSON_HEADERS } from './reply.ts';
+import { queryOf } from './target.ts';
 
 export interface GraphqlParams {
   /** Null only with `hash`. */
@@ -16,7 +17,7 @@ export interface GraphqlParams {
 /** The parameters of a valid body; null for any other. */
 export function readParams(body: Buffer): GraphqlParams | null {
   try {
-    return checkParams(JSON.parse(withoutBom(body).toString()));
+    return checkParams(JSON.parse(body.toString()));
   } catch {
     return null;
   }
@@ -29,7 +30,7 @@ export function withoutBom(body: Buffer): Buffer {
 
 /** The parameters of a GET. Null: there is no query. A text says what is wrong. */
 export function readUrl(request: IncomingMessage): GraphqlParams | string | null {
-  const { searchParams } = new URL(request.url ?? '/', 'http://localhost');
+  const searchParams = queryOf(request);
   const objects: Record<string, unknown> = {};
   for (const name of ['variables', 'extensions']) {
     try {
@@ -70,9 +71,20 @@ function isObjectOrNothing(value: unknown): value is Variables {
   return value == null || (typeof value === 'object' && !Array.isArray(value));
 }
 
+/** Used only for bodies that `readParams` refuses: it parses the body a second time. */
+export function isJson(body: Buffer): boolean {
+  try {
+    JSON.parse(body.toString());
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /**
- * Calls `done` with the whole body, unless it is too large: then that has been said. What is still under way is read and
- * dropped for a while: a connection that is closed under its sender is reset, and the answer is lost with it (RFC 9112, 9.6).
+ * Calls `done` with the whole body, without its byte order mark. If the body is too large,
+ * answers 413, then reads and drops the rest for a while: closing the connection while the
+ * client sends would reset it, and the client would lose the answer (RFC 9112, 9.6).
  */
 export function readBody(request: IncomingMessage, response: ServerResponse, done: (body: Buffer) => void): void {
   let first: Buffer | null = null;
@@ -82,7 +94,7 @@ export function readBody(request: IncomingMessage, response: ServerResponse, don
     length += piece.length;
     if (length > LIMITS.bodyBytes) {
       first = pieces = null;
-      if (!response.headersSent) refuse(response, `The body is larger than ${LIMITS.bodyBytes} bytes.`);
+      if (!response.headersSent) refuse(response, `body: must have at most ${LIMITS.bodyBytes} bytes.`);
       if (length > LIMITS.bodyBytes + LIMITS.droppedBytes) response.end();
     } else if (first === null) {
       first = piece;
@@ -93,11 +105,11 @@ export function readBody(request: IncomingMessage, response: ServerResponse, don
   });
   request.on('end', () => {
     if (length > LIMITS.bodyBytes) response.end();
-    else done(pieces === null ? (first ?? EMPTY) : Buffer.concat(pieces));
+    else done(withoutBom(pieces === null ? (first ?? EMPTY) : Buffer.concat(pieces)));
   });
 }
 
-/** The whole answer, at once; whoever ends it closes the connection. */
+/** Sends the whole answer. The caller ends the response, which closes the connection. */
 function refuse(response: ServerResponse, message: string): void {
   const text = errorText(message);
   response.setHeader('connection', 'close');

@@ -15,6 +15,7 @@ import { asGraphQLError } from '../../graphql/schema/errors.ts';
 import type { Credentials, Viewer } from '../../identity/viewer.ts';
 import { Subscriber, type Update } from '../../live/subscriber.ts';
 import type { Stop } from '../../ports/clock.ts';
+import { NO_CREDENTIALS } from '../request/context.ts';
 import { writeDirect } from '../socket/direct-write.ts';
 import type { Peer } from '../socket/heartbeat.ts';
 import { Frames } from './frames.ts';
@@ -40,8 +41,6 @@ export interface Arrival {
   /** What the request called itself. */
   readonly id: string | null;
 }
-
-export const NO_CREDENTIALS: Credentials = {};
 
 export class WebSocketConnection extends WebSocket implements Origin, Peer {
   /** Set once, by `arrive`. */

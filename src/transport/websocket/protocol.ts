@@ -15,7 +15,6 @@ import {
   type SubscribePayload,
 } from 'graphql-ws';
 import { UnavailableError } from '../../core/errors.ts';
-import { cut, lengthOf } from '../../core/text.ts';
 import type { Context, Services } from '../../graphql/context.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import { isRefusal } from '../../graphql/engine/operation.ts';
@@ -24,7 +23,8 @@ import { readViewer, type Viewer } from '../../identity/viewer.ts';
 import { LIMITS } from '../../limits/limits.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
-import { NO_CREDENTIALS, type WebSocketConnection, WebSocketOperation } from './connection.ts';
+import { NO_CREDENTIALS } from '../request/context.ts';
+import { type WebSocketConnection, WebSocketOperation } from './connection.ts';
 
 /** RFC 6455's registry; clients take it for a fault that passes. */
 const TRY_AGAIN_LATER = 1013;
@@ -239,9 +239,14 @@ export function makeProtocol(options: {
   }
 }
 
-/** RFC 6455, 5.5.1: a reason has at most 123 bytes. */
+/** Cuts a close reason to 123 bytes (RFC 6455, 5.5.1), between two characters. */
 function reasonOf(text: string): string {
-  let reason = text;
-  while (Buffer.byteLength(reason) > 123) reason = cut(reason, lengthOf(reason) - 1);
+  let reason = '';
+  let bytes = 0;
+  for (const character of text) {
+    bytes += Buffer.byteLength(character);
+    if (bytes > 123) break;
+    reason += character;
+  }
   return reason;
 }

@@ -1,41 +1,42 @@
-/** GraphQL over WebSocket: takes connections in, keeps them honest, and sends them away. What is said on them is the protocol's. */
+/** Opens, watches and closes WebSocket connections. `protocol.ts` answers their messages. */
 import type { IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
-import { CloseCode, handleProtocols } from 'graphql-ws';
+import { CloseCode, GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import type { Services } from '../../graphql/context.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import { LIMITS } from '../../limits/limits.ts';
 import type { Clock, Stop } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
+import { credentialsOf } from '../request/context.ts';
 import { readId } from '../request/response.ts';
 import type { Heartbeat } from '../socket/heartbeat.ts';
 import { spread } from '../socket/spread.ts';
-import { NO_CREDENTIALS, WebSocketConnection } from './connection.ts';
+import { WebSocketConnection } from './connection.ts';
+import { chooseSubprotocol } from './handshake.ts';
 import { makeProtocol } from './protocol.ts';
 
-/** Bytes that a client may leave unread before it is not read from any more. */
+/** With this many bytes unsent to a client, the server stops reading its messages. */
 const UNREAD_BYTES = 256 * 1024;
-/** How long a connection that is sent away waits for the answers to what it asked. */
+/** How long the server waits for running queries and mutations before it closes a connection. */
 const ANSWER_MS = 1_000;
-/** How long the other side may take to say goodbye. */
-const GOODBYE_MS = 2_000;
+/** How long a client may take to answer the close frame. */
+const CLOSE_MS = 2_000;
+
+const WRONG_SUBPROTOCOL =
+  'a WebSocket client asked for a subprotocol that the server does not speak; ' +
+  'use a client of graphql-transport-ws, such as the npm package graphql-ws (subscriptions-transport-ws is the old one)';
 
 export interface WebSockets {
   /**
-   * Takes an upgrade request over; without `cookie` who asks is not known by the browser's cookie. `address` is what it is counted
-   * by: the place that was taken for it is given back when it is over.
+   * Opens a WebSocket on the socket of a valid upgrade request. `from.cookie`: whether the voter
+   * cookie counts. The caller has counted the connection under `from.address`; this undoes it
+   * when the connection ends.
    */
-  accept(
-    request: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-    from: { readonly cookie: boolean; readonly address: string },
-  ): void;
+  accept(request: IncomingMessage, head: Buffer, from: { readonly cookie: boolean; readonly address: string }): void;
   readonly size: number;
-  /** How many subscriptions run on them. */
+  /** The number of subscriptions on all connections. */
   readonly watching: number;
-  /** Closes all connections with `code`, spread over `spreadMs`, and cuts who does not answer. */
+  /** Closes all connections with `code`, spread over `spreadMs`. Cuts those that do not answer. */
   close(code: number, reason: string, spreadMs: number): Promise<void>;
 }
 
@@ -45,12 +46,12 @@ export function makeWebSockets(options: {
   readonly liveness: Heartbeat;
   readonly clock: Clock;
   readonly log: Log;
-  /** Whether each connection has its lines at `debug`. */
+  /** Whether the server logs each connection at `debug`. */
   readonly logRequests: boolean;
 }): WebSockets {
   const { services, liveness, clock, log, logRequests } = options;
   const connections = new Set<WebSocketConnection>();
-  /** Set once all are being sent away: called when the last is gone. */
+  /** Set by `close`; called when the last connection is closed. */
   let whenEmpty: (() => void) | null = null;
   const protocol = makeProtocol(options);
   const server = new WebSocketServer({
@@ -58,23 +59,29 @@ export function makeWebSockets(options: {
     clientTracking: false,
     maxPayload: LIMITS.messageBytes,
     perMessageDeflate: false,
-    handleProtocols,
+    handleProtocols: chooseSubprotocol,
     WebSocket: WebSocketConnection,
   });
 
   function open(connection: WebSocketConnection): void {
-    if (logRequests) note(connection);
+    if (logRequests) logConnection(connection);
     connections.add(connection);
     liveness.add(connection);
-    // One function for all connections each: a closure of its own for everything that may happen adds up.
+    // All connections share these functions: closures for each would cost memory.
     connection.on('message', receive);
     connection.on('error', failed);
     connection.on('close', closed);
-    if (connection.protocol === '') connection.close(CloseCode.SubprotocolNotAcceptable, 'Subprotocol not acceptable');
-    else protocol.onOpen(connection);
+    if (connection.protocol === GRAPHQL_TRANSPORT_WS_PROTOCOL) protocol.onOpen(connection);
+    else refuseSubprotocol(connection);
   }
 
-  function note(connection: WebSocketConnection): void {
+  function refuseSubprotocol(connection: WebSocketConnection): void {
+    const subprotocol = connection.protocol || null;
+    log.debug({ ...connection.logFields, subprotocol }, WRONG_SUBPROTOCOL);
+    connection.close(CloseCode.SubprotocolNotAcceptable, 'Subprotocol not acceptable');
+  }
+
+  function logConnection(connection: WebSocketConnection): void {
     const opened = clock.now();
     log.debug(connection.logFields, 'a WebSocket opened');
     connection.on('close', (closeCode) => {
@@ -84,11 +91,11 @@ export function makeWebSockets(options: {
 
   function receive(this: WebSocket, data: RawData, isBinary: boolean): void {
     if (!(this instanceof WebSocketConnection)) return;
-    // What comes after we have closed is not for us any more.
+    // Ignore messages that arrive after the close frame was sent.
     if (!this.isOpen) return;
     if (isBinary) this.close(CloseCode.BadRequest, 'Text messages only');
     else protocol.receive(this, String(data));
-    // Who does not read its answers may not ask for more.
+    // Stop reading from a client that does not read its answers.
     if (this.socket.writableLength > UNREAD_BYTES && !this.isPaused) {
       this.pause();
       this.socket.once('drain', () => this.resume());
@@ -109,27 +116,18 @@ export function makeWebSockets(options: {
   }
 
   return {
-    accept(request, socket, head, from) {
-      const { authorization, cookie } = request.headers;
-      const voterToken = request.headers['pollcast-voter'];
-      // Nearly all bring nothing, and share it.
-      const isKnown = authorization !== undefined || cookie !== undefined || voterToken !== undefined;
-      const credentials = !isKnown
-        ? NO_CREDENTIALS
-        : {
-            authorization,
-            cookie: from.cookie ? cookie : undefined,
-            voterToken: typeof voterToken === 'string' ? voterToken : undefined,
-          };
-      const id = readId(request.headers['x-request-id']);
+    accept(request, head, from) {
+      const { socket } = request;
       const { address } = from;
+      const credentials = credentialsOf(request, from.cookie);
+      const id = readId(request.headers['x-request-id']);
       let opened = false;
       server.handleUpgrade(request, socket, head, (connection) => {
         opened = true;
-        connection.attach({ socket: request.socket, credentials, address, id });
+        connection.attach({ socket, credentials, address, id });
         open(connection);
       });
-      // Nothing here waits: a handshake that was not in order is over by now.
+      // `ws` opens the connection at once or not at all.
       if (!opened) services.rates.disconnect(address);
     },
     get size() {
@@ -148,7 +146,7 @@ export function makeWebSockets(options: {
     },
   };
 
-  /** Takes no more of its messages, answers those that it has, and closes. */
+  /** Stops reading messages, waits for the running queries and mutations, then closes. */
   function sendAway(connection: WebSocketConnection, code: number, reason: string): void {
     let stop: Stop = () => {};
     let closing = false;
@@ -157,9 +155,9 @@ export function makeWebSockets(options: {
       closing = true;
       stop();
       connection.close(code, reason);
-      // Else its goodbye would not be heard.
+      // A paused connection would not read the client's close frame.
       connection.resume();
-      stop = clock.after(GOODBYE_MS, () => connection.terminate());
+      stop = clock.after(CLOSE_MS, () => connection.terminate());
     };
     connection.once('close', () => stop());
     if (connection.isAnswered) {
