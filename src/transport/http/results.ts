@@ -39,8 +39,7 @@ export function makeResultsEndpoint(
         /^\/polls\/([^/]{1,64})\/(results|stream|export\.(csv|json))$/.exec(url.pathname) ?? [];
       if (id === undefined) return false;
       const format = exportFormat(extension);
-      const isHead = request.method === 'HEAD';
-      if (request.method !== 'GET' && !isHead) {
+      if (request.method !== 'GET' && request.method !== 'HEAD') {
         response.setHeader('allow', 'GET, HEAD');
         refuse(response, [new GraphQLError('Only GET and HEAD are possible here.')], 405);
         return true;
@@ -48,8 +47,7 @@ export function makeResultsEndpoint(
       const go = (): void => {
         if (response.destroyed) return;
         if (format !== null) file(response, id, context, { format, bom: url.searchParams.get('bom') !== '0' });
-        // The head of a stream is sent like the head of its first event: a stream itself has no end.
-        else if (what === 'stream' && !isHead) stream(request, response, id, context);
+        else if (what === 'stream') stream(request, response, id, context);
         else answer(request, response, id, context, url.searchParams);
       };
       const failed = (error: unknown): void => refuse(response, [engine.mask(error, context.origin)]);

@@ -6,6 +6,7 @@ import { type ErrorCode, HTTP_STATUS } from '../../core/errors.ts';
 import type { Context } from '../../graphql/context.ts';
 import type { Engine } from '../../graphql/engine/engine.ts';
 import type { Log } from '../../ports/log.ts';
+import { withoutCharset } from '../request/accepts.ts';
 import { type GraphqlParams, withoutBom } from '../request/body.ts';
 import type { Contexts } from '../request/context.ts';
 import type { Response } from '../request/response.ts';
@@ -52,7 +53,7 @@ export function makeYoga({
       const { Request, Headers } = yoga.fetchAPI;
       const headers = new Headers();
       for (const [name, value] of Object.entries(request.headers)) {
-        if (typeof value === 'string') headers.set(name, value);
+        if (typeof value === 'string') headers.set(name, name === 'accept' ? withoutCharset(value) : value);
       }
       const bytes = body !== null && params !== undefined ? Buffer.from(bodyOf(params)) : body && withoutBom(body);
       const content = bytes === null ? {} : { body: new Uint8Array(bytes) };

@@ -1,36 +1,41 @@
-/** Which form of answer a client takes. */
+/** Reads the header `Accept`: which form of answer a client takes. */
 export interface Accepted {
-  /** The JSON media type to answer with, complete; null where the client takes none. */
+  /** The JSON media type of the answer, with its charset. Null if the client takes none. */
   readonly json: string | null;
-  /** Whether it takes an event stream by name. */
+  /** Whether the client names event streams. */
   readonly events: boolean;
 }
 
 const TYPES = ['application/graphql-response+json', 'application/json'] as const;
-const known = new Map<string, Accepted>();
+const MAX_CACHED = 100;
+const cache = new Map<string, Accepted>();
 
-/** As Yoga chooses: the first that fits, in the client's order; `application/json` where anything will do. */
+/**
+ * Takes the first range that fits, in the client's order, as Yoga does. A wildcard means
+ * `application/json`.
+ */
 export function acceptedBy(header: string | undefined): Accepted {
   const text = header ?? '*/*';
-  let accepted = known.get(text);
+  let accepted = cache.get(text);
   if (accepted === undefined) {
     accepted = read(text);
-    // Clients send a handful of them; who sends many is not remembered.
-    if (known.size < 100) known.set(text, accepted);
+    if (cache.size < MAX_CACHED) cache.set(text, accepted);
   }
   return accepted;
 }
 
+/** The header without charsets of UTF-8. Yoga refuses quotes and the spelling `utf8`. */
+export function withoutCharset(header: string): string {
+  return header.replace(/;\s*charset\s*=\s*("?)utf-?8\1(?=\s*(?:[;,]|$))/gi, '');
+}
+
 function read(text: string): Accepted {
-  const ranges = text
-    .replace(/[\s"]/g, '')
+  const ranges = withoutCharset(text)
     .toLowerCase()
     .split(',')
     .map((part) => part.split(';'))
-    .filter(
-      ([, ...params]) => (params.find((param) => param.includes('charset=')) ?? 'charset=utf-8') === 'charset=utf-8',
-    )
-    .map(([range]) => range ?? '');
+    .filter(([, ...parameters]) => !parameters.some((parameter) => parameter.trim().startsWith('charset')))
+    .map(([range = '']) => range.trim());
   let json: string | null = null;
   for (const range of ranges) {
     if (range === TYPES[0]) json = TYPES[0];
