@@ -151,7 +151,7 @@ describe('workers', { timeout: 120_000 }, () => {
     expect(after).toHaveLength(3);
     expect(after.filter((pid) => before.includes(pid))).toEqual([]);
     expect(server.output()).toMatch(
-      /"worker":\d+,"code":null,"signal":"SIGKILL".*"a worker has left; another takes its place"/,
+      /"worker":\d+,"code":null,"signal":"SIGKILL".*"a worker has exited and will be replaced"/,
     );
     const all = receipts.entries();
     const retries = Array.from({ length: 16 }, async () => {
@@ -267,7 +267,7 @@ describe('workers', { timeout: 120_000 }, () => {
       'one is new',
     );
     await eventually(async () => (await page(server.url)).get('pollcast_workers') === 3, 'there are three again');
-    expect(server.output()).toMatch(/"code":0,"signal":null.*"a worker has left/);
+    expect(server.output()).toMatch(/"code":0,"signal":null.*"a worker has exited/);
     expect((await server.end('SIGTERM')).code).toBe(0);
   });
 
