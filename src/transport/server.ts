@@ -83,7 +83,7 @@ export function makeHttpServer(options: HttpOptions): HttpServer {
     headersTimeout: headersMs,
     requestTimeout: requestMs,
     connectionsCheckingInterval: Math.min(5_000, headersMs / 2),
-    // Since 24.9 Node asks which upgrades to hand over. Before, it hands over all of them.
+    // Node 24.21 and 26.12 ask this. Node 20 ignores it and hands over every upgrade.
     shouldUpgradeCallback: asksForWebSocket,
     ServerResponse: makeResponseClass(state),
   };
